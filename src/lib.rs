@@ -1,0 +1,29 @@
+//! cgauge: a monitor for the containers of one Linux node.
+//!
+//! It notices every cgroup that appears or goes and every OOM kill, polls each container's cgroup
+//! files into a bounded in-memory history, and answers questions about them: to a Rust program
+//! through [`Monitor`], to everyone else over HTTP.
+//!
+//! # The pipeline
+//!
+//! ```text
+//! kernel ─▶ source ─▶ event ─▶ manager ─▶ handler ─▶ cache ─▶ query ─▶ wire ─▶ serve
+//! ```
+//!
+//! Each stage is a module and one verb. They are listed below in import order: a module may use
+//! only those above it (`tests/architecture.rs` checks this).
+
+pub mod units;
+pub mod self_metrics;
+pub mod cgroup;
+pub mod node;
+pub mod event;
+pub mod source;
+pub mod cache;
+pub mod handler;
+pub mod manager;
+pub mod query;
+pub mod wire;
+pub mod serve;
+pub mod config;
+pub mod agent;

@@ -1,0 +1,3 @@
+//! The `cgauge` command.
+
+fn main() {}

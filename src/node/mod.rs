@@ -1,0 +1,1 @@
+//! MEASURE: facts about the node itself: machine, versions, filesystems.

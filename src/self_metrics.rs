@@ -1,0 +1,94 @@
+//! What cgauge counts about itself. Any stage may add to it; only `serve` reads it.
+//!
+//! Plain atomics behind one shared [`SelfMetrics`]: counting must cost nothing on the poll path.
+//! Label values are enums, so the number of series is known at compile time.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A count that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Replaces the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Takes `n` away.
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// State of the kernel log reader, as `cgauge_kmsg_state` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum KmsgState {
+    /// Not started (or switched off with an empty `--kmsg`).
+    Off = 0,
+    /// Following the kernel log.
+    Following = 1,
+    /// The file cannot be opened or read: OOM kills are known from counters only.
+    Unavailable = 2,
+}
+
+/// All counters of one monitor.
+#[derive(Debug, Default)]
+pub struct SelfMetrics {
+    /// Kernel log records read.
+    pub kmsg_records: Counter,
+    /// Times the kernel overwrote records before they were read (`EPIPE`).
+    pub kmsg_gaps: Counter,
+    /// Kernel log records that could not be understood.
+    pub kmsg_malformed: Counter,
+    /// [`KmsgState`] as a number.
+    pub kmsg_state: Gauge,
+}
+
+impl SelfMetrics {
+    /// Notes the state of the kernel log reader.
+    pub fn set_kmsg_state(&self, state: KmsgState) {
+        self.kmsg_state.set(state as u64);
+    }
+
+    /// The state of the kernel log reader.
+    pub fn kmsg_state(&self) -> KmsgState {
+        match self.kmsg_state.get() {
+            1 => KmsgState::Following,
+            2 => KmsgState::Unavailable,
+            _ => KmsgState::Off,
+        }
+    }
+}

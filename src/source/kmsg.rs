@@ -1,0 +1,1 @@
+//! One `/dev/kmsg` record.

@@ -1,0 +1,5 @@
+//! NOTICE: the kernel's own signals become changes for the manager.
+
+pub mod kmsg;
+pub mod oom;
+pub mod kmsg_reader;

@@ -1,0 +1,1 @@
+//! Kernel log records to OOM kills.
