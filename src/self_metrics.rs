@@ -75,6 +75,32 @@ pub struct SelfMetrics {
     pub kmsg_malformed: Counter,
     /// [`KmsgState`] as a number.
     pub kmsg_state: Gauge,
+    /// Events published, by type in the order of `EventType::ALL`.
+    pub events: [Counter; 4],
+    /// Events that readers were too slow for.
+    pub events_missed_by_readers: Counter,
+    /// OOM kills by how they became known.
+    pub oom_kills_from_kmsg: Counter,
+    /// OOM kills that only a counter told of.
+    pub oom_kills_from_counters: Counter,
+    /// inotify watches held.
+    pub watches: Gauge,
+    /// Times the kernel dropped inotify events because its queue was full.
+    pub watch_overflows: Counter,
+    /// Directories that could not be watched: they are found by listing.
+    pub unwatched: Gauge,
+    /// Full listings of the hierarchies.
+    pub listings: Counter,
+    /// Containers known now.
+    pub containers: Gauge,
+    /// Polls done.
+    pub polls: Counter,
+    /// Time spent in polls, nanoseconds.
+    pub poll_ns: Counter,
+    /// Polls that were begun later than one interval after they were due.
+    pub polls_late: Counter,
+    /// Sampler threads, of which more are started while some are stuck.
+    pub samplers: Gauge,
 }
 
 impl SelfMetrics {

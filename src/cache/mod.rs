@@ -1,1 +1,9 @@
-//! Stage cache.
+//! KEEP: a bounded history of samples for each container.
+//!
+//! In: samples, from the container's handler. Out: [`Series`], a part of the history that costs its
+//! reader no lock, for `query`.
+
+pub mod codec;
+pub mod ring;
+
+pub use ring::{Limits, Range, Ring, Series};

@@ -1,0 +1,437 @@
+//! Reading one container: its directories, its files, one sample at a time.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::sys::stat::{fstat, fstatat};
+
+use super::error::{Failure, ReadError};
+use super::file::{FdBudget, Kept, ReadBuffer, open_directory, open_in};
+use super::hierarchy::{Controller, HierarchyId, Mode};
+use super::name::ContainerName;
+use super::network::{Member, NetworkNamespaces};
+use super::plan::{File, Parsed, Parser, Plan};
+use super::spec::{MemorySpec, Spec};
+use super::stats::Sample;
+use super::{v1, v2};
+use crate::units::Timestamp;
+
+/// After how many polls a file that was not there is looked for again: controllers can be switched on
+/// (`cgroup.subtree_control`) while the container lives.
+const LOOK_AGAIN_AFTER: u32 = 30;
+
+/// What reading needs beside the container: one per sampler thread.
+#[derive(Debug)]
+pub struct ReadContext {
+    /// The buffer that files are read into.
+    pub buffer: ReadBuffer,
+    /// The network namespaces, shared by all threads.
+    pub namespaces: Arc<NetworkNamespaces>,
+}
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// At least one figure.
+    Read,
+    /// No file gave anything: the cgroup has been removed.
+    Gone,
+}
+
+/// One container's directories and files. Its identity is the directories that it was made with: a
+/// cgroup made again under the same name has other inodes, and is not read.
+#[derive(Debug)]
+pub struct Cgroup {
+    name: ContainerName,
+    plan: Arc<Plan>,
+    budget: Arc<FdBudget>,
+    directories: Vec<Option<Directory>>,
+    slots: Vec<Slot>,
+    polls: u32,
+    keep_open: bool,
+    member: Member,
+}
+
+/// A directory of the container in one hierarchy.
+#[derive(Debug)]
+struct Directory {
+    inode: u64,
+    /// Kept open if the budget allows; else opened for each poll, and the inode compared.
+    handle: Option<Kept>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Closed,
+    Open(Kept),
+    AbsentUntil(u32),
+}
+
+/// One file of the plan, for this container.
+#[derive(Debug, Default)]
+struct Slot {
+    state: State,
+    /// Which of the file's names is read.
+    choice: u8,
+}
+
+impl Cgroup {
+    /// A container without any directory yet.
+    pub fn new(name: ContainerName, plan: Arc<Plan>, budget: Arc<FdBudget>) -> Self {
+        let directories = (0..plan.hierarchies.count()).map(|_| None).collect();
+        let slots = plan.files.iter().map(|_| Slot::default()).collect();
+        Self { name, plan, budget, directories, slots, polls: 0, keep_open: true, member: Member::default() }
+    }
+
+    /// The container's name.
+    pub fn name(&self) -> &ContainerName {
+        &self.name
+    }
+
+    /// Whether it has a directory in `hierarchy`.
+    pub fn is_in(&self, hierarchy: HierarchyId) -> bool {
+        self.directories[hierarchy.index()].is_some()
+    }
+
+    /// Takes up the container's directory in `hierarchy`. With `inode`, only the directory that has
+    /// it: another one under the same name belongs to another container.
+    pub fn attach(&mut self, hierarchy: HierarchyId, inode: Option<u64>) -> Result<(), ReadError> {
+        let path = self.name.below(&self.plan.hierarchies.get(hierarchy).root);
+        let fail = |errno| ReadError::new("open", &path, errno);
+        let handle = open_directory(&path).map_err(fail)?;
+        let found = fstat(&handle).map_err(fail)?.st_ino;
+        if inode.is_some_and(|inode| inode != found) {
+            return Err(fail(Errno::ENOENT));
+        }
+        let handle = Kept::new(handle, &self.budget).ok();
+        self.directories[hierarchy.index()] = Some(Directory { inode: found, handle });
+        Ok(())
+    }
+
+    /// Lets go of the container's directory in `hierarchy`, which has been removed.
+    pub fn detach(&mut self, hierarchy: HierarchyId) {
+        self.directories[hierarchy.index()] = None;
+        for (slot, file) in self.slots.iter_mut().zip(&self.plan.files) {
+            if file.hierarchy == hierarchy {
+                slot.state = State::Closed;
+            }
+        }
+    }
+
+    /// Whether to keep files open between polls: for busy containers. Idle ones give theirs back.
+    pub fn keep_open(&mut self, keep: bool) {
+        self.keep_open = keep;
+        if !keep {
+            for slot in &mut self.slots {
+                if let State::Open(_) = slot.state {
+                    slot.state = State::Closed;
+                }
+            }
+        }
+    }
+
+    /// Processes have come or gone: whose network the container has must be looked up again.
+    pub fn members_changed(&mut self) {
+        self.member.forget();
+    }
+
+    /// Reads everything into `out`, which is cleared first.
+    pub fn read(&mut self, context: &mut ReadContext, out: &mut Sample) -> Outcome {
+        out.clear();
+        out.timestamp = Timestamp::now();
+        self.polls = self.polls.wrapping_add(1);
+        let plan = Arc::clone(&self.plan);
+        let mut found = false;
+        for at in 0..plan.files.len() {
+            found |= self.read_file(at, &mut context.buffer, out);
+        }
+        if self.name.is_root() && plan.hierarchies.mode == Mode::V2 && out.memory.usage_bytes.is_none() {
+            out.memory.usage_bytes = out.memory.anon_bytes.zip(out.memory.file_bytes).map(|(a, b)| a + b);
+        }
+        if plan.network {
+            self.read_network(context, out);
+        }
+        if found { Outcome::Read } else { Outcome::Gone }
+    }
+
+    /// Reads only what tells OOM kills of this very cgroup: how many there have been.
+    pub fn read_oom_kills(&mut self, context: &mut ReadContext) -> Option<u64> {
+        let plan = Arc::clone(&self.plan);
+        let mut sample = Sample::default();
+        for &at in &plan.oom_events {
+            self.read_file(at, &mut context.buffer, &mut sample);
+        }
+        sample.memory_events_local.oom_kill
+    }
+
+    /// Reads one file of the plan into `out`. False if it gave nothing at all.
+    fn read_file(&mut self, at: usize, buffer: &mut ReadBuffer, out: &mut Sample) -> bool {
+        let file = &self.plan.files[at];
+        let slot = &mut self.slots[at];
+        let Some(directory) = &self.directories[file.hierarchy.index()] else { return false };
+        if let State::AbsentUntil(poll) = slot.state {
+            if poll > self.polls {
+                return false;
+            }
+            slot.state = State::Closed;
+        }
+        let started = Instant::now();
+        // A handle that has outlived its file (ENODEV) says nothing about a file made since: a
+        // controller may have been switched off and on again. So the second try opens anew.
+        let mut tries = if matches!(slot.state, State::Open(_)) { 2 } else { 1 };
+        let mut result = Err(Errno::ENOENT);
+        while tries > 0 {
+            tries -= 1;
+            result = match &slot.state {
+                State::Open(kept) => parse(file, buffer, kept, out),
+                _ => match open_file(directory, &self.name, &self.plan, file, slot.choice) {
+                    Ok(fd) => {
+                        let parsed = parse(file, buffer, &fd, out);
+                        if self.keep_open && parsed.is_ok() {
+                            slot.state = Kept::new(fd, &self.budget).map_or(State::Closed, State::Open);
+                        }
+                        parsed
+                    }
+                    Err(errno) => Err(errno),
+                },
+            };
+            if result.is_err() {
+                slot.state = State::Closed;
+            } else {
+                break;
+            }
+        }
+        file.cost.record(started.elapsed());
+        match result {
+            Ok(Parsed::Data) => return true,
+            Ok(Parsed::Empty) if file.names.len() == 1 => return true,
+            Ok(Parsed::Malformed) => {
+                file.cost.malformed.fetch_add(1, Relaxed);
+                return true;
+            }
+            Ok(Parsed::Empty) => {}
+            Err(errno) => match Failure::from(errno) {
+                Failure::Absent | Failure::Unsupported | Failure::Denied => {}
+                Failure::Exhausted | Failure::Broken => {
+                    file.cost.errors.fetch_add(1, Relaxed);
+                    tracing::debug!(container = %self.name, file = file.name(), %errno, "read failed");
+                    return false;
+                }
+            },
+        }
+        self.try_stand_in(at, buffer, out)
+    }
+
+    /// The file is absent or has no data: takes the next of its names that has, and waits before
+    /// looking again if none has.
+    fn try_stand_in(&mut self, at: usize, buffer: &mut ReadBuffer, out: &mut Sample) -> bool {
+        let file = &self.plan.files[at];
+        let slot = &mut self.slots[at];
+        slot.state = State::AbsentUntil(self.polls.saturating_add(LOOK_AGAIN_AFTER));
+        let Some(directory) = &self.directories[file.hierarchy.index()] else { return false };
+        let mut exists = false;
+        for choice in (0_u8..).take(file.names.len()).filter(|_| file.names.len() > 1) {
+            let Ok(fd) = open_file(directory, &self.name, &self.plan, file, choice) else { continue };
+            exists = true;
+            if let Ok(Parsed::Data) = parse(file, buffer, &fd, out) {
+                slot.choice = choice;
+                slot.state = State::Closed;
+                return true;
+            }
+        }
+        exists
+    }
+
+    fn read_network(&mut self, context: &mut ReadContext, out: &mut Sample) {
+        let started = Instant::now();
+        let (directories, plan, name) = (&self.directories, &self.plan, &self.name);
+        let find = |buffer: &mut ReadBuffer| {
+            if name.is_root() {
+                return Some(1);
+            }
+            let (hierarchy, directory) = directories.iter().zip(0_u8..).find_map(|(found, id)| Some((HierarchyId(id), found.as_ref()?)))?;
+            let fd = directory.open(name, plan, hierarchy, "cgroup.procs").ok()?;
+            first_pid(buffer.read(fd).ok()?)
+        };
+        let found = self.member.read(&context.namespaces, name.is_root(), &mut context.buffer, find);
+        out.network = found.map(|stats| (*stats).clone());
+        self.plan.network_cost.record(started.elapsed());
+    }
+
+    /// Reads the settings, and when the cgroup was made.
+    pub fn read_spec(&self, context: &mut ReadContext) -> Spec {
+        let hierarchies = &self.plan.hierarchies;
+        let buffer = &mut context.buffer;
+        let mut text = |hierarchy: HierarchyId, name: &str| {
+            let directory = self.directories[hierarchy.index()].as_ref()?;
+            let fd = directory.open(&self.name, &self.plan, hierarchy, name).ok()?;
+            buffer.read(fd).ok().map(<[u8]>::to_vec)
+        };
+        let has = |controller| hierarchies.of(controller).is_some_and(|id| self.is_in(id));
+        let mut spec = match (hierarchies.mode, hierarchies.unified()) {
+            (Mode::V2, Some(unified)) => v2::spec::read(|name| text(unified, name)),
+            _ => v1::spec::read(has, |controller: Controller, name| text(hierarchies.of(controller)?, name)),
+        };
+        if self.name.is_root() && spec.memory.is_none() && hierarchies.mode == Mode::V2 {
+            spec.memory = Some(MemorySpec::default());
+        }
+        spec.created_at = self.created_at();
+        spec
+    }
+
+    /// The oldest modification time of what the kernel made with the cgroup. The kernel stamps these
+    /// when they are first looked at, so this is right only for those seen early; there is no better.
+    fn created_at(&self) -> Option<Timestamp> {
+        let mut oldest: Option<Timestamp> = None;
+        for directory in self.directories.iter().flatten() {
+            let Some(handle) = &directory.handle else { continue };
+            let of_directory = fstat(handle).ok();
+            let of_file = ["cgroup.clone_children", "cgroup.events"]
+                .iter()
+                .find_map(|&name| fstatat(handle, name, nix::fcntl::AtFlags::empty()).ok());
+            for stat in of_directory.into_iter().chain(of_file) {
+                let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+                let time = UNIX_EPOCH + Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
+                let time = Timestamp::from(time);
+                oldest = Some(oldest.map_or(time, |known| known.min(time)));
+            }
+        }
+        oldest
+    }
+}
+
+impl Directory {
+    fn open(&self, name: &ContainerName, plan: &Plan, hierarchy: HierarchyId, file: &str) -> Result<OwnedFd, Errno> {
+        match &self.handle {
+            Some(handle) => open_in(handle, file),
+            None => {
+                let directory = open_directory(&name.below(&plan.hierarchies.get(hierarchy).root))?;
+                if fstat(&directory)?.st_ino != self.inode {
+                    return Err(Errno::ENOENT);
+                }
+                open_in(&directory, file)
+            }
+        }
+    }
+}
+
+fn open_file(directory: &Directory, name: &ContainerName, plan: &Plan, file: &File, choice: u8) -> Result<OwnedFd, Errno> {
+    let chosen = file.names.get(usize::from(choice)).ok_or(Errno::ENOENT)?;
+    directory.open(name, plan, file.hierarchy, chosen)
+}
+
+fn parse(file: &File, buffer: &mut ReadBuffer, fd: impl AsFd, out: &mut Sample) -> Result<Parsed, Errno> {
+    let text = buffer.read(fd)?;
+    Ok(match file.parser {
+        Parser::Sample(parse) => parse(text, out),
+        Parser::Hugetlb(size, parse) => parse(text, out.hugetlb_mut(size)),
+    })
+}
+
+/// The first process of a `cgroup.procs`. Zero stands for a process outside of our pid namespace.
+fn first_pid(text: &[u8]) -> Option<u32> {
+    let line = text.split(|&byte| byte == b'\n').next()?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok().filter(|&pid| pid != 0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::cgroup::hierarchy::Hierarchies;
+    use crate::cgroup::plan::ReadOptions;
+    use std::fs;
+    use std::path::Path;
+
+    struct Tree {
+        directory: tempfile::TempDir,
+        plan: Arc<Plan>,
+        context: ReadContext,
+    }
+
+    impl Tree {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("cgroup.controllers"), "cpu memory").unwrap();
+            let found = Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(directory.path())).unwrap();
+            let plan = Arc::new(Plan::new(Arc::new(found), &ReadOptions::default()));
+            let namespaces = Arc::new(NetworkNamespaces::new(Path::new("/proc")));
+            let context = ReadContext { buffer: ReadBuffer::default(), namespaces };
+            Self { directory, plan, context }
+        }
+
+        fn put(&self, cgroup: &str, files: &[(&str, &str)]) {
+            let path = self.directory.path().join(cgroup);
+            fs::create_dir_all(&path).unwrap();
+            for (name, text) in files {
+                fs::write(path.join(name), text).unwrap();
+            }
+        }
+
+        fn cgroup(&self, name: &str, descriptors: usize) -> Cgroup {
+            let budget = Arc::new(FdBudget::of(descriptors));
+            let mut cgroup = Cgroup::new(ContainerName::from_request(name), Arc::clone(&self.plan), budget);
+            cgroup.attach(HierarchyId(0), None).unwrap();
+            cgroup
+        }
+    }
+
+    const FILES: &[(&str, &str)] = &[
+        ("cpu.stat", "usage_usec 5\n"),
+        ("memory.current", "4096\n"),
+        ("memory.events.local", "oom_kill 3\n"),
+    ];
+
+    #[test]
+    fn a_cgroup_reads_the_same_with_descriptors_and_without() {
+        let mut tree = Tree::new();
+        tree.put("a", FILES);
+        for descriptors in [100, 1, 0] {
+            let mut cgroup = tree.cgroup("/a", descriptors);
+            let mut sample = Sample::default();
+            for _ in 0..3 {
+                assert_eq!(cgroup.read(&mut tree.context, &mut sample), Outcome::Read);
+                assert_eq!(sample.cpu.usage_ns, Some(5_000));
+                assert_eq!(sample.memory.usage_bytes, Some(4_096));
+                assert_eq!(sample.memory.peak_bytes, None);
+            }
+            assert_eq!(cgroup.read_oom_kills(&mut tree.context), Some(3));
+        }
+    }
+
+    #[test]
+    fn another_directory_under_the_same_name_is_not_read() {
+        let mut tree = Tree::new();
+        tree.put("a", FILES);
+        let mut kept = tree.cgroup("/a", 100);
+        let mut bare = tree.cgroup("/a", 0);
+        let mut sample = Sample::default();
+        kept.read(&mut tree.context, &mut sample);
+        fs::rename(tree.directory.path().join("a"), tree.directory.path().join("old")).unwrap();
+        fs::remove_dir_all(tree.directory.path().join("old")).unwrap();
+        tree.put("a", &[("cpu.stat", "usage_usec 1\n")]);
+        assert_eq!(bare.read(&mut tree.context, &mut sample), Outcome::Gone);
+        kept.keep_open(false);
+        assert_eq!(kept.read(&mut tree.context, &mut sample), Outcome::Gone);
+        let stale = Some(1);
+        assert!(kept.attach(HierarchyId(0), stale).is_err());
+    }
+
+    #[test]
+    fn a_file_that_appears_later_is_found() {
+        let mut tree = Tree::new();
+        tree.put("a", FILES);
+        let mut cgroup = tree.cgroup("/a", 100);
+        let mut sample = Sample::default();
+        cgroup.read(&mut tree.context, &mut sample);
+        tree.put("a", &[("memory.peak", "8192\n")]);
+        for _ in 0..=LOOK_AGAIN_AFTER {
+            cgroup.read(&mut tree.context, &mut sample);
+        }
+        assert_eq!(sample.memory.peak_bytes, Some(8192));
+    }
+}

@@ -1,0 +1,234 @@
+//! Reading one kernel file: kept open where the budget allows, into a buffer that is reused.
+//!
+//! A kept-open file costs the kernel about 4.5 KB once it has been read, and reading it again costs a
+//! third of opening it again: so files of busy containers stay open, within a budget.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::Mode;
+use nix::sys::uio::pread;
+
+/// Descriptors left to sockets, inotify and whatever else the process opens.
+const RESERVED_DESCRIPTORS: usize = 256;
+
+/// What a read buffer holds at first: every cgroup file of an ordinary host.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// The largest file that is read; what is longer is cut off there. A real cgroup file of this size
+/// does not exist; a hostile tree may have one.
+const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many files and directories may be kept open, shared by all containers.
+#[derive(Debug)]
+pub struct FdBudget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl FdBudget {
+    /// A budget of at most `wanted` descriptors. Raises the process's soft limit (and, where allowed,
+    /// the hard one) to make room for them; takes less if it cannot.
+    pub fn within_limits(wanted: usize) -> Self {
+        let needed = (wanted + RESERVED_DESCRIPTORS) as u64;
+        let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+            return Self::of(wanted);
+        };
+        if soft < needed {
+            let raised = setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed))
+                .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard));
+            if let Err(errno) = raised {
+                tracing::debug!(%errno, soft, hard, "cannot raise the limit of open files");
+            }
+        }
+        let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(soft, |(soft, _)| soft);
+        let room = usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(RESERVED_DESCRIPTORS);
+        Self::of(wanted.min(room))
+    }
+
+    /// A budget of exactly `limit`.
+    pub fn of(limit: usize) -> Self {
+        Self { limit, used: AtomicUsize::new(0) }
+    }
+
+    /// The most that may be kept open.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many are open now.
+    pub fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
+    /// Whether another may be kept. May be passed by a few descriptors when threads race: the
+    /// reserve covers that.
+    fn has_room(&self) -> bool {
+        self.used() < self.limit
+    }
+}
+
+/// A descriptor that counts against the budget until it is dropped.
+#[derive(Debug)]
+pub struct Kept {
+    fd: OwnedFd,
+    budget: Arc<FdBudget>,
+}
+
+impl Kept {
+    /// Keeps `fd` if the budget has room, else gives it back.
+    pub fn new(fd: OwnedFd, budget: &Arc<FdBudget>) -> Result<Self, OwnedFd> {
+        if !budget.has_room() {
+            return Err(fd);
+        }
+        budget.used.fetch_add(1, Relaxed);
+        Ok(Self { fd, budget: Arc::clone(budget) })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(1, Relaxed);
+    }
+}
+
+impl AsFd for Kept {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The buffer that kernel files are read into: one per sampler thread, grown to the largest file.
+#[derive(Debug)]
+pub struct ReadBuffer(Vec<u8>);
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self(vec![0; BUFFER_BYTES])
+    }
+}
+
+impl ReadBuffer {
+    /// The whole of a file from its beginning.
+    ///
+    /// One `pread` is enough for a cgroup file: the kernel prints it whole (`single_open`) if the
+    /// buffer has room. Only a full buffer needs another.
+    pub fn read(&mut self, file: impl AsFd) -> Result<&[u8], Errno> {
+        let mut filled = 0;
+        loop {
+            let room = self.0.len();
+            match pread(file.as_fd(), &mut self.0[filled..], filled as i64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            }
+            if filled < room {
+                break;
+            }
+            if room >= MAX_FILE_BYTES {
+                break;
+            }
+            self.0.resize(room * 2, 0);
+        }
+        Ok(&self.0[..filled])
+    }
+
+    /// The whole of a file that the kernel prints record by record (`cgroup.procs`, most of procfs):
+    /// there a short read is not the end.
+    pub fn read_records(&mut self, file: impl AsFd) -> Result<&[u8], Errno> {
+        let mut filled = 0;
+        loop {
+            if filled == self.0.len() {
+                if filled >= MAX_FILE_BYTES {
+                    break;
+                }
+                self.0.resize(filled * 2, 0);
+            }
+            match pread(file.as_fd(), &mut self.0[filled..], filled as i64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(&self.0[..filled])
+    }
+}
+
+/// Opens `name` in an open directory for reading.
+pub fn open_in(directory: impl AsFd, name: &str) -> Result<OwnedFd, Errno> {
+    openat(directory, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())
+}
+
+/// Opens a directory by path, however long the path is: the kernel takes at most `PATH_MAX` bytes at
+/// once, and a cgroup tree may be deeper than that.
+pub fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    const FLAGS: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+    match open(path, FLAGS, Mode::empty()) {
+        Err(Errno::ENAMETOOLONG) => {}
+        done => return done,
+    }
+    let mut at = open("/", FLAGS, Mode::empty())?;
+    for element in path.components().skip(1) {
+        at = openat(&at, element.as_os_str(), FLAGS, Mode::empty())?;
+    }
+    Ok(at)
+}
+
+/// The whole of a small file that is read rarely, by path.
+pub fn read_path(path: &Path, buffer: &mut ReadBuffer) -> io::Result<Vec<u8>> {
+    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())?;
+    Ok(buffer.read_records(fd)?.to_vec())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_longer_than_the_buffer_is_read_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..BUFFER_BYTES * 3 + 7).map(|at| at as u8).collect();
+        std::fs::write(directory.path().join("memory.stat"), &content).unwrap();
+        let dir = open_directory(directory.path()).unwrap();
+        let file = open_in(&dir, "memory.stat").unwrap();
+        let mut buffer = ReadBuffer::default();
+        assert_eq!(buffer.read(&file).unwrap(), content);
+        assert_eq!(buffer.read_records(&file).unwrap(), content);
+    }
+
+    #[test]
+    fn the_budget_is_given_back_when_a_file_is_closed() {
+        let budget = Arc::new(FdBudget::of(1));
+        let open = || std::fs::File::open("/dev/null").unwrap().into();
+        let first = Kept::new(open(), &budget).unwrap();
+        assert!(Kept::new(open(), &budget).is_err());
+        assert_eq!(budget.used(), 1);
+        drop(first);
+        assert!(Kept::new(open(), &budget).is_ok());
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn paths_beyond_path_max_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let element = "d".repeat(250);
+        let mut at = open_directory(directory.path()).unwrap();
+        let mut path = directory.path().to_owned();
+        for _ in 0..20 {
+            nix::sys::stat::mkdirat(&at, element.as_str(), Mode::S_IRWXU).unwrap();
+            at = openat(&at, element.as_str(), OFlag::O_PATH, Mode::empty()).unwrap();
+            path.push(&element);
+        }
+        assert!(path.as_os_str().len() > 4096);
+        open_directory(&path).unwrap();
+    }
+}
