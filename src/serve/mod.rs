@@ -1,1 +1,4 @@
-//! Stage serve.
+//! Stage serve: ANSWER. How bytes come in and go out, whatever is being answered.
+
+pub mod compress;
+pub mod json;
