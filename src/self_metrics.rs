@@ -101,6 +101,31 @@ pub struct SelfMetrics {
     pub polls_late: Counter,
     /// Sampler threads, of which more are started while some are stuck.
     pub samplers: Gauge,
+    /// The HTTP server.
+    pub http: HttpMetrics,
+}
+
+/// What the HTTP server counts, over all its listeners.
+#[derive(Debug, Default)]
+pub struct HttpMetrics {
+    /// Connections accepted and served.
+    pub connections_accepted: Counter,
+    /// Connections turned away because the limit was reached.
+    pub connections_refused: Counter,
+    /// Connections being served now.
+    pub connections_open: Gauge,
+    /// Times `accept` failed (most often: out of file descriptors).
+    pub accept_errors: Counter,
+    /// Requests, those refused before they reached a handler included.
+    pub requests: Counter,
+    /// Requests refused before they reached a handler: bad target, too long, body too large.
+    pub requests_refused: Counter,
+    /// Handlers that panicked (answered 500) or failed.
+    pub panics: Counter,
+    /// Connections closed because the client was silent or read nothing for too long.
+    pub timeouts: Counter,
+    /// Connections cut off at shutdown because they outlived the deadline.
+    pub cut_off: Counter,
 }
 
 impl SelfMetrics {
