@@ -1,1 +1,3 @@
 //! Stage cgroup.
+
+pub mod mountinfo;
