@@ -57,8 +57,8 @@ pub fn read(roots: &Roots, reader: &mut Reader) -> Vec<Disk> {
     disks
 }
 
-/// `MAJOR:MINOR`.
-fn device_number(text: &str) -> Option<(u32, u32)> {
+/// `MAJOR:MINOR`, as in the `dev` file of a block device.
+pub(super) fn device_number(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }

@@ -15,7 +15,7 @@ use super::diskstats::{self, DiskIo};
 use super::partitions::{self, LabelledPath, Partition, ROOT_LABEL};
 use super::prober::{NoAnswer, Prober};
 use super::reader::{Cause, Problem, Reader};
-use super::{Roots, mounts};
+use super::{Roots, mounts, uuid};
 use crate::units::Timestamp;
 
 /// How old a table may be before a question makes it anew.
@@ -100,6 +100,14 @@ pub enum FsError {
     NoLabel {
         /// The label asked for.
         label: String,
+    },
+    /// No file system that was measured is on the device with this UUID, or there is none.
+    #[error(
+        "no measured file system has UUID {uuid:?}; /dev/disk/by-uuid lists those of this node"
+    )]
+    NoUuid {
+        /// The UUID asked for.
+        uuid: String,
     },
     /// The directory cannot be looked at.
     #[error("directory {}: cannot be read; check that it exists and is readable", path.display())]
@@ -232,6 +240,26 @@ impl Filesystems {
         } else {
             Ok(found)
         }
+    }
+
+    /// The file system with a UUID, as `/dev/disk/by-uuid` names it.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError::NoUuid`] if there is none.
+    pub fn fs_by_uuid(&self, uuid: &str) -> Result<FsInfo, FsError> {
+        let table = self.table();
+        let device = uuid::device(&self.roots, uuid);
+        let found = device.and_then(|device| {
+            let numbered = table
+                .filesystems
+                .iter()
+                .find(|fs| device.number == Some((fs.major, fs.minor)));
+            numbered.or_else(|| table.by_device(&format!("/dev/{}", device.name)))
+        });
+        found.cloned().ok_or_else(|| FsError::NoUuid {
+            uuid: uuid.to_owned(),
+        })
     }
 
     /// The file system that holds a directory of the node, symbolic links followed.

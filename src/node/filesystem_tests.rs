@@ -72,6 +72,30 @@ fn a_directory_is_held_by_the_nearest_mount_behind_its_links() {
 }
 
 #[test]
+fn a_uuid_leads_to_the_file_system_on_its_device() {
+    let (tree, filesystems) = made_up();
+    tree.dir("root/dev/disk/by-uuid");
+    let link = |uuid: &str, to: &str| {
+        std::os::unix::fs::symlink(to, tree.roots.rootfs.join("dev/disk/by-uuid").join(uuid))
+            .unwrap();
+    };
+    // Mounted by another name, as device mapper is.
+    link("aa-11", "../../dm-7");
+    tree.file("sys/class/block/dm-7/dev", "259:1\n");
+    link("bb-22", "../../nvme0n1p1");
+    link("cc-33", "../../sdz9");
+    let device = |uuid: &str| filesystems.fs_by_uuid(uuid).map(|fs| fs.device);
+    assert_eq!(device("aa-11").unwrap(), "/dev/nvme0n1p1");
+    assert_eq!(device("bb-22").unwrap(), "/dev/nvme0n1p1");
+    for uuid in ["cc-33", "none", "", "../by-uuid/aa-11"] {
+        assert!(
+            matches!(device(uuid), Err(FsError::NoUuid { .. })),
+            "{uuid}"
+        );
+    }
+}
+
+#[test]
 fn a_table_is_kept_for_its_age_and_then_sees_new_mounts() {
     let (tree, _) = made_up();
     let kept = Filesystems::new(tree.roots.clone());

@@ -11,7 +11,7 @@
 //! | `memory` | `/proc/meminfo`, `/sys/kernel/mm/hugepages`, `/sys/devices/system/edac/mc` |
 //! | `disks`, `nics` | `/sys/block`, `/sys/class/net` |
 //! | `ids`, `cloud`, `version` | machine id, boot id, DMI, os-release |
-//! | `mounts`, `partitions`, `diskstats`, `prober`, `filesystem` | mountinfo, statvfs, `/proc/diskstats` |
+//! | `mounts`, `partitions`, `diskstats`, `prober`, `uuid`, `filesystem` | mountinfo, statvfs, `/proc/diskstats` |
 
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,7 @@ pub mod partitions;
 pub mod prober;
 pub mod reader;
 pub mod topology;
+pub mod uuid;
 pub mod version;
 
 pub use filesystem::{Filesystems, FsError, FsInfo, FsTable};

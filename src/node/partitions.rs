@@ -1,5 +1,6 @@
 //! Pure: from mounts to the file systems that count, each under its device name and once.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::mountinfo::MountEntry;
@@ -65,6 +66,7 @@ pub struct Partitions {
 /// type is.
 pub fn choose(mounts: &[MountEntry], labelled: &[LabelledPath]) -> Partitions {
     let mut chosen = Partitions::default();
+    let mut positions: HashMap<String, usize> = HashMap::new();
     let mut wanted: Vec<(usize, &str)> = Vec::new();
     let root = LabelledPath {
         label: ROOT_LABEL.to_owned(),
@@ -93,13 +95,10 @@ pub fn choose(mounts: &[MountEntry], labelled: &[LabelledPath]) -> Partitions {
         chosen
             .mounts
             .push((mount.mount_point.clone(), Some(device.clone())));
-        let position = chosen
-            .partitions
-            .iter()
-            .position(|known| known.device == device);
-        let position = position.unwrap_or_else(|| {
+        // Thousands of overlays are normal: no search through all of them for each.
+        let position = *positions.entry(device).or_insert_with_key(|device| {
             chosen.partitions.push(Partition {
-                device,
+                device: device.clone(),
                 mount_point: mount.mount_point.clone(),
                 fs_type,
                 major: mount.major,

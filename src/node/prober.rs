@@ -36,8 +36,9 @@ pub enum NoAnswer {
     /// It did not come within the deadline, now or at an earlier question.
     #[error("the file system did not answer in time")]
     Hung,
-    /// The thread to ask with could not be started: the node is out of threads or memory.
-    #[error("no thread to ask the file system with could be started")]
+    /// The thread to ask with could not be started (the node is out of threads or memory), or the
+    /// question panicked.
+    #[error("the thread that asks the file system could not be started or died")]
     NoThread,
 }
 
