@@ -114,6 +114,7 @@ fn khz(value: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn x86_gives_vendor_clock_and_place() {
@@ -174,6 +175,17 @@ mod tests {
             "cpu MHz : 1e300",
         ] {
             assert_eq!(parse(text).frequency_khz, None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_lines_are_read_without_a_panic(
+            lines in proptest::collection::vec(
+                ("(processor|processor 1|cpu number|core id|cpu MHz|clock|vendor_id|x)", "[ 0-9a-zM.:\\-]{0,20}"), 0..20)
+        ) {
+            let text: String = lines.iter().map(|(key, value)| format!("{key}\t:{value}\n")).collect();
+            prop_assert!(parse(&text).processors.len() <= lines.len());
         }
     }
 }

@@ -89,6 +89,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use proptest::prelude::*;
 
     const TEXT: &str = " 259       0 nvme0n1 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27\n\
                         \x20253       5 dm-5 1 0 0 0 0 0 0 0 0 0 0\n   8       1 sda1 1 2 3 4\nnonsense\n";
@@ -129,5 +130,13 @@ mod tests {
         assert_eq!(stats.of("overlay_0-39", 0, 39), None);
         assert_eq!(stats.of("/dev/shm", 0, 24), None);
         assert_eq!(stats.of("/dev/sda1", 8, 1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "[ 0-9a-z\\n:.\\-]{0,200}") {
+            let stats = parse(&text);
+            prop_assert!(stats.by_name.len() <= text.lines().count());
+        }
     }
 }
