@@ -4,6 +4,7 @@ mod event_line;
 pub mod events;
 pub mod logging;
 pub mod report;
+mod request;
 
 use anyhow::Context;
 

@@ -4,9 +4,11 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use super::values::{boolean, duration, list, listen, log_filter, number};
+use super::values::{
+    boolean, check, duration, factor, list, listen, log_filter, non_empty, number, path, positive,
+    url_path,
+};
 use super::{Config, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Storage, limits};
 
 /// Writes one value into the configuration; the error says what would have been right.
@@ -454,43 +456,4 @@ const MAX_PROCS: usize = 256;
 fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     *place = value?;
     Ok(())
-}
-
-fn check<T>(value: T, fits: bool, want: &str) -> Result<T, String> {
-    if fits {
-        Ok(value)
-    } else {
-        Err(want.to_owned())
-    }
-}
-
-fn positive(text: &str) -> Result<Duration, String> {
-    duration(text).and_then(|d| check(d, !d.is_zero(), "a duration longer than 0"))
-}
-
-/// A jitter factor: as in cAdvisor, a negative one means the default.
-fn factor(text: &str) -> Result<f64, String> {
-    const WANT: &str = "a factor: a number such as 0.5, at most 1000";
-    let factor: f64 = number(text, WANT)?;
-    let factor = if factor < 0.0 { 1.0 } else { factor };
-    check(factor, factor <= 1000.0, WANT)
-}
-
-fn path(text: &str) -> Result<PathBuf, String> {
-    check(text.into(), !text.is_empty(), "a path")
-}
-
-fn url_path(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_graphic() && !"?#%\"<>\\^`{|}".contains(c);
-    let fits = text.is_empty() || (text.starts_with('/') && text.chars().all(plain));
-    check(
-        text.trim_end_matches('/').to_owned(),
-        fits,
-        "a URL path: start it with / and use plain characters",
-    )
-}
-
-fn non_empty(text: String) -> Result<String, String> {
-    let fits = !text.is_empty();
-    check(text, fits, "a URL path such as /metrics")
 }

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 use std::ffi::OsString;
 use std::io::Write;
 
@@ -484,6 +484,39 @@ fn what_help_calls_the_default_is_the_default() {
             port: None,
             ..config.server
         };
+        assert_eq!(config, Config::default(), "{}", setting.name);
+    }
+}
+
+#[test]
+fn the_example_file_shows_every_setting_of_ours_with_its_default() {
+    const EXAMPLE: &str = include_str!("../../systemd/cgauge.toml");
+    let live: Vec<&str> = EXAMPLE
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix('#')
+                .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+        })
+        .collect();
+    let entries = file::parse(std::path::Path::new("cgauge.toml"), &live.join("\n")).unwrap();
+    let mut names: Vec<_> = entries.iter().map(|(setting, _, _)| setting.name).collect();
+    let mut own: Vec<_> = settings::SETTINGS
+        .iter()
+        .filter(|setting| !setting.group.is_empty())
+        .map(|setting| setting.name)
+        .collect();
+    names.sort_unstable();
+    own.sort_unstable();
+    assert_eq!(names, own);
+    for (setting, value, origin) in entries {
+        let mut config = Config::default();
+        (setting.apply)(&mut config, &value)
+            .unwrap_or_else(|want| panic!("{origin}: {value:?} is not {want}"));
+        assert_eq!(
+            config.server.addresses(),
+            Config::default().server.addresses()
+        );
+        config.server.listen.clear();
         assert_eq!(config, Config::default(), "{}", setting.name);
     }
 }

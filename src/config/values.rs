@@ -176,6 +176,50 @@ pub fn log_filter(text: &str) -> Result<String, String> {
     Ok(parts.join(","))
 }
 
+/// The value if it fits, otherwise what is wanted.
+pub fn check<T>(value: T, fits: bool, want: &str) -> Result<T, String> {
+    if fits {
+        Ok(value)
+    } else {
+        Err(want.to_owned())
+    }
+}
+
+/// A duration longer than zero.
+pub fn positive(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|d| check(d, !d.is_zero(), "a duration longer than 0"))
+}
+
+/// A jitter factor: as in cAdvisor, a negative one means the default.
+pub fn factor(text: &str) -> Result<f64, String> {
+    const WANT: &str = "a factor: a number such as 0.5, at most 1000";
+    let factor: f64 = number(text, WANT)?;
+    let factor = if factor < 0.0 { 1.0 } else { factor };
+    check(factor, factor <= 1000.0, WANT)
+}
+
+/// A path that is not empty.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    check(text.into(), !text.is_empty(), "a path")
+}
+
+/// The path of a URL without its last `/`; may be empty.
+pub fn url_path(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_graphic() && !"?#%\"<>\\^`{|}".contains(c);
+    let fits = text.is_empty() || (text.starts_with('/') && text.chars().all(plain));
+    check(
+        text.trim_end_matches('/').to_owned(),
+        fits,
+        "a URL path: start it with / and use plain characters",
+    )
+}
+
+/// A URL path that is not empty.
+pub fn non_empty(text: String) -> Result<String, String> {
+    let fits = !text.is_empty();
+    check(text, fits, "a URL path such as /metrics")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
