@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::{Buf, Bytes, BytesMut};
-use cgauge::config::{Config, EventsArgs, Listen};
+use cgauge::config::{Config, EventsArgs};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::event_line;
-use super::request::{request_path, server};
+use super::request::{Address, request_path, server};
 
 /// How long a server may take to accept, and then to begin its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,22 +81,22 @@ async fn ask(
     }
 }
 
-async fn get(server: &Listen, path: &str) -> anyhow::Result<hyper::Response<Incoming>> {
+async fn get(server: &Address, path: &str) -> anyhow::Result<hyper::Response<Incoming>> {
     let advice = || {
         format!(
             "no cgauge answers on {server}; start one with `cgauge run`, or say where it listens with --server"
         )
     };
     match server {
-        Listen::Tcp(address) => {
+        Address::Tcp(address) => {
             request(
                 TcpStream::connect(address).await.with_context(advice)?,
-                &address.to_string(),
+                address,
                 path,
             )
             .await
         }
-        Listen::Unix(socket) => {
+        Address::Unix(socket) => {
             request(
                 UnixStream::connect(socket).await.with_context(advice)?,
                 "localhost",
@@ -128,7 +128,7 @@ where
 async fn list(
     body: Incoming,
     json: bool,
-    shown: &Listen,
+    shown: &Address,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let body = Limited::new(body, MAX_LIST_BYTES).collect().await;
@@ -146,7 +146,7 @@ async fn list(
 async fn follow(
     mut body: Incoming,
     json: bool,
-    shown: &Listen,
+    shown: &Address,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut pending = BytesMut::new();

@@ -1,61 +1,108 @@
 //! Which server `cgauge events` asks, and with which words. Pure.
 
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
 use anyhow::Context;
-use cgauge::config::{Config, EventsArgs, Listen, values};
+use cgauge::config::{Config, DEFAULT_PORT, EventsArgs, Listen, values};
+
+/// The socket to connect to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `HOST:PORT`; the host may be a name.
+    Tcp(String),
+    /// A unix socket at this path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host) => f.write_str(host),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// Where to ask.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Server {
     /// The socket.
-    pub address: Listen,
+    pub address: Address,
     /// Put before every path; empty or `/like/this`.
     pub prefix: String,
 }
 
 /// `--server`, or else where `cgauge run` would listen with the same settings.
 pub fn server(args: &EventsArgs, config: &Config) -> anyhow::Result<Server> {
-    let prefix = config.server.url_base_prefix.clone();
-    let Some(text) = &args.server else {
-        let mut addresses = config.server.addresses().into_iter();
-        let address = addresses.next().context("nowhere to ask; give --server")?;
-        return Ok(Server {
-            address: reachable(address),
-            prefix,
-        });
-    };
-    let bare = text.strip_prefix("http://").unwrap_or(text);
-    let (host, path) = match bare.split_once('/') {
-        Some((host, path)) if !bare.starts_with("unix:") => {
-            (host, format!("/{path}").trim_end_matches('/').to_owned())
+    match &args.server {
+        Some(text) => parse(text, &config.server.url_base_prefix).with_context(|| {
+            format!("--server: {text:?} is not http://HOST:PORT, HOST:PORT or unix:/path")
+        }),
+        None => {
+            let address = config.server.addresses().into_iter().next().map(reachable);
+            let prefix = config.server.url_base_prefix.clone();
+            Ok(Server {
+                address: address.context("nowhere to ask; give --server")?,
+                prefix,
+            })
         }
-        _ => (bare, String::new()),
+    }
+}
+
+/// Reads `--server`; a path in it takes the place of the usual `prefix`.
+fn parse(text: &str, prefix: &str) -> Option<Server> {
+    if text.starts_with("unix:") {
+        let address = reachable(values::listen(text).ok()?);
+        return Some(Server {
+            address,
+            prefix: prefix.to_owned(),
+        });
+    }
+    let bare = text.strip_prefix("http://").unwrap_or(text);
+    let (host, path) = bare
+        .find('/')
+        .map_or((bare, ""), |slash| bare.split_at(slash));
+    let path = path.trim_end_matches('/');
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    if !path.chars().all(plain) {
+        return None;
+    }
+    let prefix = if path.is_empty() { prefix } else { path }.to_owned();
+    let (name, port) = match host.rsplit_once(':') {
+        // The last group of an address in brackets is no port.
+        Some((name, port)) if !host.ends_with(']') => (name, port.parse::<u16>().ok()?),
+        _ => (host, DEFAULT_PORT),
     };
-    let host = if host.contains(':') {
-        host.to_owned()
-    } else {
-        format!("{host}:{}", cgauge::config::DEFAULT_PORT)
-    };
-    let address = values::listen(&host).map_err(|_| {
-        anyhow::anyhow!("--server: {text:?} is not http://IP:PORT, IP:PORT or unix:/path")
-    })?;
-    Ok(Server {
-        address: reachable(address),
-        prefix: if path.is_empty() { prefix } else { path },
+    let is_v6 = name.starts_with('[') && name.ends_with(']');
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || (is_v6 && "[:]%".contains(c));
+    if name.is_empty() || !name.chars().all(plain) {
+        return None;
+    }
+    let at = format!("{name}:{port}");
+    let address = values::listen(&at).ok().map(reachable);
+    Some(Server {
+        address: address.unwrap_or(Address::Tcp(at)),
+        prefix,
     })
 }
 
 /// A server that listens on every address is asked on this machine's own.
-fn reachable(address: Listen) -> Listen {
-    match address {
-        Listen::Tcp(mut at) if at.ip().is_unspecified() => {
-            at.set_ip(if at.is_ipv4() {
-                std::net::Ipv4Addr::LOCALHOST.into()
-            } else {
-                std::net::Ipv6Addr::LOCALHOST.into()
-            });
-            Listen::Tcp(at)
+fn reachable(listen: Listen) -> Address {
+    match listen {
+        Listen::Tcp(mut at) => {
+            if at.ip().is_unspecified() {
+                at.set_ip(if at.is_ipv4() {
+                    Ipv4Addr::LOCALHOST.into()
+                } else {
+                    Ipv6Addr::LOCALHOST.into()
+                });
+            }
+            Address::Tcp(at.to_string())
         }
-        other => other,
+        Listen::Unix(path) => Address::Unix(path),
     }
 }
 
@@ -157,6 +204,10 @@ pub mod tests {
         for (text, address, prefix) in [
             ("http://127.0.0.1:9", "127.0.0.1:9", ""),
             ("127.0.0.1:9", "127.0.0.1:9", ""),
+            ("http://node7:9000/", "node7:9000", ""),
+            ("node7", "node7:8080", ""),
+            ("http://[::1]:9", "[::1]:9", ""),
+            ("[::]", "[::1]:8080", ""),
             ("localhost", "127.0.0.1:8080", ""),
             ("http://0.0.0.0:9/pre/fix/", "127.0.0.1:9", "/pre/fix"),
             ("unix:/run/x.sock", "unix:/run/x.sock", ""),
@@ -167,6 +218,18 @@ pub mod tests {
                 (address, prefix),
                 "{text}"
             );
+        }
+        for bad in [
+            "",
+            "http://",
+            "ftp://x",
+            "node:port",
+            "::1:80",
+            "unix:rel",
+            "a b:1",
+            "a/b c",
+        ] {
+            assert!(at(bad).is_err(), "{bad}");
         }
         assert!(
             at("https://127.0.0.1:1")

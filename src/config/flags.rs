@@ -3,10 +3,10 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::compat::{self, COMPAT_FLAGS, CompatFlag};
+use super::compat::{COMPAT_FLAGS, CompatFlag};
 use super::go_flags::{Known, Shape};
 use super::limits::{EVENT_TYPES, event_type};
-use super::settings::{self, SETTINGS, Setting};
+use super::settings::{SETTINGS, Setting};
 
 /// What `cgauge events` was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,11 @@ pub struct EventsArgs {
 }
 
 const AFTER_HELP: &str = "\
+Examples:
+  cgauge                                     this node, on http://127.0.0.1:8080
+  cgauge --listen 0.0.0.0:8080               the same, for everyone who can connect
+  cgauge events --follow --type oom,oomKill  OOM kills as they happen
+
 Every setting is also an environment variable (--housekeeping-interval is
 CGAUGE_HOUSEKEEPING_INTERVAL; --log-level is CGAUGE_LOG) and a key of the TOML file
 (housekeeping_interval = \"10s\"). Flags win over variables, variables over the file.
@@ -87,8 +92,6 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("A monitor for the containers of one Linux node.")
         .after_help(AFTER_HELP)
-        .args_override_self(true)
-        .disable_help_subcommand(false)
         .subcommand(run)
         .subcommand(with_settings(check, false))
         .subcommand(with_settings(events, false));
@@ -203,14 +206,13 @@ pub fn events(matches: &ArgMatches) -> EventsArgs {
 
 /// The settings given on the command line, with their texts.
 pub fn given(matches: &ArgMatches) -> Vec<(&'static Setting, String)> {
-    let texts = |name| {
-        matches
-            .get_many::<String>(name)
-            .map(|values| values.cloned().collect::<Vec<_>>().join(","))
+    let text = |name| {
+        let values = matches.get_many::<String>(name)?;
+        Some(values.cloned().collect::<Vec<_>>().join(","))
     };
     SETTINGS
         .iter()
-        .filter_map(|setting| Some((settings::find(setting.name)?, texts(setting.name)?)))
+        .filter_map(|setting| Some((setting, text(setting.name)?)))
         .collect()
 }
 
@@ -219,11 +221,6 @@ pub fn given_compat(matches: &ArgMatches) -> Vec<(&'static CompatFlag, String)> 
     let text = |name| matches.get_one::<String>(name).cloned();
     COMPAT_FLAGS
         .iter()
-        .filter_map(|flag| {
-            Some((
-                compat::find(&flag.name.replace('_', "-"))?,
-                text(flag.name)?,
-            ))
-        })
+        .filter_map(|flag| Some((flag, text(flag.name)?)))
         .collect()
 }

@@ -59,18 +59,22 @@ fn utf8(arg: OsString) -> Result<String, ConfigError> {
         .map_err(|arg| ConfigError::Usage(format!("argument {arg:?} is not UTF-8")))
 }
 
-/// Help and version are answers; everything else is the first line of what clap says.
+/// Help and version are answers; everything else is what clap says before it shows the usage, in
+/// one line.
 fn clap_outcome(error: &clap::Error) -> Result<Invocation, ConfigError> {
     let text = error.render().to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Invocation::Print(text)),
-        _ => {
-            let first = text.lines().next().unwrap_or_default();
-            Err(ConfigError::Usage(
-                first.trim_start_matches("error: ").to_owned(),
-            ))
-        }
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return Ok(Invocation::Print(text));
     }
+    let is_end = |line: &str| line.starts_with("Usage:") || line.starts_with("For more");
+    let said = text.lines().map(str::trim).take_while(|line| !is_end(line));
+    let said: Vec<&str> = said.filter(|line| !line.is_empty()).collect();
+    Err(ConfigError::Usage(
+        said.join(" ").trim_start_matches("error: ").to_owned(),
+    ))
 }
 
 /// Applies the layers, lowest first.

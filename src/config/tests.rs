@@ -317,7 +317,7 @@ fn a_bad_value_says_who_gave_it_and_what_would_be_right() {
         (&["rnu"], "unrecognized subcommand 'rnu'"),
         (
             &["events", "--type=oops"],
-            "invalid value 'oops' for '--type <TYPE>'",
+            "invalid value 'oops' for '--type <TYPE>' [possible values: oom, ",
         ),
     ] {
         let (text, code) = error(line);
