@@ -329,4 +329,29 @@ mod tests {
         };
         run(&args, &Config::default(), &mut Gone).await.unwrap();
     }
+
+    #[tokio::test]
+    async fn a_unix_socket_is_asked_the_same_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 25];
+            stream.read_exact(&mut request).await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]")
+                .await
+                .unwrap();
+            String::from_utf8_lossy(&request).into_owned()
+        });
+        let args = EventsArgs {
+            server: Some(format!("unix:{}", path.display())),
+            ..args()
+        };
+        run(&args, &Config::default(), &mut Vec::new())
+            .await
+            .unwrap();
+        assert_eq!(served.await.unwrap(), "GET /api/v1.3/events/?all");
+    }
 }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use cgauge::config::ConfigError;
 
+use super::event_line::printable;
+
 /// Exit code for a command line that cannot be understood is 2 (see
 /// [`ConfigError::exit_code`]), for everything else that fails this one.
 const FAILURE: u8 = 1;
@@ -34,11 +36,14 @@ fn message(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    text.split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let lines = text.split(['\n', '\r']).map(str::trim);
+    // What was typed, or what a server sent, must not drive the terminal.
+    printable(
+        &lines
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
 }
 
 /// A reader that went away (`cgauge events | head`) is no failure.
@@ -63,6 +68,10 @@ mod tests {
         assert_eq!(
             String::from_utf8_lossy(&out),
             "cgauge: cannot listen on 127.0.0.1:8080: address in use\n"
+        );
+        assert_eq!(
+            message(&anyhow!("unknown flag --\u{1b}[31m")),
+            "unknown flag --\\u{1b}[31m"
         );
         let told = anyhow!("no such file").context("cannot open /x: no such file");
         assert_eq!(message(&told), "cannot open /x: no such file");

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::error::{ConfigError, Origin};
 use super::file::{self, Entry};
@@ -68,6 +68,21 @@ fn clap_outcome(error: &clap::Error) -> Result<Invocation, ConfigError> {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
         return Ok(Invocation::Print(text));
+    }
+    let unexpected = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) if error.kind() == ErrorKind::UnknownArgument => {
+            arg.as_str()
+        }
+        _ => "",
+    };
+    // The only flags that exist and yet are unexpected: those of one command beside another.
+    if let Some(flag) = unexpected
+        .strip_prefix("--")
+        .and_then(|rest| rest.split('=').next())
+    {
+        return Err(ConfigError::Usage(format!(
+            "--{flag} belongs to `cgauge events`: cgauge events --{flag}"
+        )));
     }
     let is_end = |line: &str| line.starts_with("Usage:") || line.starts_with("For more");
     let said = text.lines().map(str::trim).take_while(|line| !is_end(line));

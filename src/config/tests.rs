@@ -314,6 +314,7 @@ fn a_bad_value_says_who_gave_it_and_what_would_be_right() {
             &["--housekeping-interval=1s"],
             "unknown flag --housekeping-interval; did you mean --housekeeping-interval?",
         ),
+        (&["--follow"], "--follow belongs to `cgauge events`"),
         (&["rnu"], "unrecognized subcommand 'rnu'"),
         (
             &["events", "--type=oops"],
