@@ -521,3 +521,28 @@ fn the_example_file_shows_every_setting_of_ours_with_its_default() {
         assert_eq!(config, Config::default(), "{}", setting.name);
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
+
+    /// Whatever is typed or written, there is an answer and no panic; an error is one line.
+    #[test]
+    fn nothing_that_is_typed_panics(words in proptest::collection::vec("(-{0,3}[a-zµ_=-]{0,6}|\\PC{0,8})", 0..5), text in "(?s).{0,60}") {
+        let _ = go_flags::rewrite(&words, &flags::known());
+        if let Err(error) = file::parse(std::path::Path::new("f"), &text) {
+            proptest::prop_assert!(!error.to_string().contains('\n'), "{error}");
+        }
+        for word in &words {
+            for setting in settings::SETTINGS {
+                let _ = (setting.apply)(&mut Config::default(), word);
+            }
+        }
+    }
+
+    /// A duration survives being shown and read again.
+    #[test]
+    fn durations_survive_being_shown(ns in proptest::prelude::any::<u64>()) {
+        let duration = Duration::from_nanos(ns);
+        proptest::prop_assert_eq!(values::duration(&values::show_duration(duration)), Ok(duration));
+    }
+}
