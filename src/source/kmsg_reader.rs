@@ -13,7 +13,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::{
         fd::AsFd,
-        unix::fs::{FileTypeExt, OpenOptionsExt},
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,7 +25,10 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::{EfdFlags, EventFd},
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        stat::{major, minor},
+    },
     time::{ClockId, clock_gettime},
 };
 use thiserror::Error;
@@ -52,8 +55,8 @@ const REPORT_QUIET: Duration = Duration::from_secs(1);
 /// Reads between two looks at the stop signal.
 const READS_PER_POLL: usize = 128;
 
-/// Failed reads in a row (`EINVAL`: record longer than the buffer) after which the log is given up.
-const MAX_FAILED_READS: usize = 1_024;
+/// Device number of `/dev/kmsg` (kernel: `drivers/char/mem.c`).
+const KMSG_DEVICE: (u64, u64) = (1, 11);
 
 /// Why the kernel log cannot be followed. OOM kills are then known from counters only
 /// (`memory.events`, `memory.oom_control`), without process and figures.
@@ -82,8 +85,12 @@ pub enum KmsgError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A directory, a socket, a disk.
-    #[error("{path} is no kernel log: --kmsg takes a character device, a FIFO or a regular file")]
+    /// A directory, or another device: some container runtimes put the console or /dev/null in
+    /// the place of `/dev/kmsg`.
+    #[error(
+        "{path} is not the kernel log (character device 1:11), nor a FIFO or a regular file: in a \
+         container or pod, mount the host's /dev/kmsg there, or give its path with --kmsg"
+    )]
     NotALog {
         /// The file.
         path: PathBuf,
@@ -178,12 +185,19 @@ impl KmsgReader {
             lines: is_stream.then(Lines::default),
         };
         let path = path.to_owned();
-        let body = move || match follower.run() {
-            Ok(()) => metrics.set_kmsg_state(KmsgState::Off),
-            Err(source) => {
-                metrics.set_kmsg_state(KmsgState::Unavailable);
-                let error = KmsgError::new("read", &path, source);
-                tracing::error!(%error, "OOM kills are no longer read from the kernel log");
+        let mut at_end = AtEnd {
+            metrics,
+            state: KmsgState::Unavailable,
+        };
+        let body = move || {
+            // The whole of it, so that it is dropped here and not before the thread starts.
+            let at_end = &mut at_end;
+            match follower.run() {
+                Ok(()) => at_end.state = KmsgState::Off,
+                Err(source) => {
+                    let error = KmsgError::new("read", &path, source);
+                    tracing::error!(%error, "OOM kills are no longer read from the kernel log");
+                }
             }
         };
         let thread = thread::Builder::new()
@@ -219,6 +233,18 @@ impl Drop for KmsgReader {
     }
 }
 
+/// Sets the state when the thread ends, be it by a panic in `on_kill`.
+struct AtEnd {
+    metrics: Arc<SelfMetrics>,
+    state: KmsgState,
+}
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        self.metrics.set_kmsg_state(self.state);
+    }
+}
+
 /// Opens the log at its end. Says too whether it is a stream of lines rather than `/dev/kmsg`.
 fn open(path: &Path) -> Result<(File, bool), KmsgError> {
     let mut file = OpenOptions::new()
@@ -226,11 +252,13 @@ fn open(path: &Path) -> Result<(File, bool), KmsgError> {
         .custom_flags(OFlag::O_NONBLOCK.bits())
         .open(path)
         .map_err(|error| KmsgError::new("open", path, error))?;
-    let kind = file
+    let metadata = file
         .metadata()
-        .map_err(|error| KmsgError::new("look at", path, error))?
-        .file_type();
-    if !(kind.is_char_device() || kind.is_fifo() || kind.is_file()) {
+        .map_err(|error| KmsgError::new("look at", path, error))?;
+    let kind = metadata.file_type();
+    let device = (major(metadata.rdev()), minor(metadata.rdev()));
+    let is_kmsg = kind.is_char_device() && device == KMSG_DEVICE;
+    if !(is_kmsg || kind.is_fifo() || kind.is_file()) {
         return Err(KmsgError::NotALog {
             path: path.to_owned(),
         });
@@ -239,11 +267,11 @@ fn open(path: &Path) -> Result<(File, bool), KmsgError> {
         file.seek(SeekFrom::End(0))
             .map_err(|error| KmsgError::new("seek in", path, error))?;
     }
-    Ok((file, !kind.is_char_device()))
+    Ok((file, !is_kmsg))
 }
 
-struct Follower<F> {
-    file: File,
+struct Follower<R, F> {
+    file: R,
     stop: Arc<EventFd>,
     intake: Intake<F>,
     /// For what is not `/dev/kmsg`.
@@ -260,7 +288,7 @@ enum Pause {
     Break,
 }
 
-impl<F: FnMut(OomKill)> Follower<F> {
+impl<R: Read + AsFd, F: FnMut(OomKill)> Follower<R, F> {
     fn run(mut self) -> io::Result<()> {
         let mut buffer = [0; MAX_RECORD_BYTES];
         let mut quiet = Duration::ZERO;
@@ -313,11 +341,13 @@ impl<F: FnMut(OomKill)> Follower<F> {
 
     /// Reads until there is nothing more, at most [`READS_PER_POLL`] times.
     fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<Pause> {
-        let mut failed = 0;
+        let mut failed = None;
+        let mut any_read = false;
         for _ in 0..READS_PER_POLL {
             match self.file.read(buffer) {
                 Ok(0) => return Ok(Pause::End),
                 Ok(read) => {
+                    any_read = true;
                     let raw = buffer.get(..read).unwrap_or_default();
                     match &mut self.lines {
                         None => self.intake.record(raw),
@@ -330,15 +360,19 @@ impl<F: FnMut(OomKill)> Follower<F> {
                     // Records were overwritten before they were read; the next read goes on with
                     // the oldest that is left.
                     Some(Errno::EPIPE) => self.intake.gap(),
-                    Some(Errno::EINVAL) if failed < MAX_FAILED_READS => {
-                        failed += 1;
+                    // A record longer than the buffer: the kernel has gone past it.
+                    Some(Errno::EINVAL) => {
                         self.intake.metrics.kmsg_malformed.inc();
+                        failed = Some(error);
                     }
                     _ => return Err(error),
                 },
             }
         }
-        Ok(Pause::Break)
+        match failed {
+            Some(error) if !any_read => Err(error),
+            _ => Ok(Pause::Break),
+        }
     }
 }
 
@@ -420,3 +454,7 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "kmsg_reader_tests.rs"]
+mod tests;

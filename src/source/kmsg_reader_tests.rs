@@ -41,7 +41,11 @@ fn a_file_is_followed_from_its_end() {
     let later = b"3,1,5,-;Killed process 99 (later) total-vm:1kB, anon-rss:1kB\n";
     append(&path).write_all(later).unwrap();
     let kill = kills.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(kill.pid, Some(99), "the report from before the start is not replayed");
+    assert_eq!(
+        kill.pid,
+        Some(99),
+        "the report from before the start is not replayed"
+    );
     assert_eq!(metrics.kmsg_records.get(), 1);
     reader.stop();
     assert_eq!(metrics.kmsg_state(), KmsgState::Off);
@@ -63,16 +67,27 @@ fn a_fifo_may_give_pieces_and_its_writers_may_go() {
         if round == 1 {
             assert_eq!(kills.recv_timeout(PATIENCE).unwrap().pid, Some(11795));
         }
-        let records = REPORT.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count();
-        wait_for("all records", || metrics.kmsg_records.get() == round * records as u64);
+        let records = REPORT
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .count();
+        wait_for("all records", || {
+            metrics.kmsg_records.get() == round * records as u64
+        });
     }
-    assert!(kills.try_recv().is_err(), "the same kill again is not another one");
+    assert!(
+        kills.try_recv().is_err(),
+        "the same kill again is not another one"
+    );
 }
 
 fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while !reached() {
-        assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "waited in vain for {what}"
+        );
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -111,7 +126,10 @@ fn what_cannot_be_followed_says_what_to_do() {
     let try_path = |path: &str| KmsgReader::spawn(Path::new(path), Arc::clone(&metrics), |_| {});
     let missing = try_path("/nonexistent/kmsg").unwrap_err();
     assert!(matches!(missing, KmsgError::Missing { .. }));
-    assert!(missing.to_string().contains("/nonexistent/kmsg"), "{missing}");
+    assert!(
+        missing.to_string().contains("/nonexistent/kmsg"),
+        "{missing}"
+    );
     assert_eq!(metrics.kmsg_state(), KmsgState::Unavailable);
     for odd in ["/", "/dev/null", "/dev/zero"] {
         let error = try_path(odd).unwrap_err();
@@ -144,11 +162,16 @@ impl AsFd for Scripted {
     }
 }
 
-fn read_scripted(answers: Vec<Result<&'static [u8], Errno>>) -> (io::Result<Pause>, Vec<OomKill>, Arc<SelfMetrics>) {
+fn read_scripted(
+    answers: Vec<Result<&'static [u8], Errno>>,
+) -> (io::Result<Pause>, Vec<OomKill>, Arc<SelfMetrics>) {
     let metrics = Arc::new(SelfMetrics::default());
     let mut kills = Vec::new();
     let mut follower = Follower {
-        file: Scripted { answers: answers.into(), fd: File::open("/dev/null").unwrap() },
+        file: Scripted {
+            answers: answers.into(),
+            fd: File::open("/dev/null").unwrap(),
+        },
         stop: Arc::new(EventFd::new().unwrap()),
         intake: Intake {
             metrics: Arc::clone(&metrics),
@@ -174,17 +197,34 @@ fn overwritten_records_are_a_gap_and_reading_goes_on() {
         Ok(killed),
     ]);
     assert!(matches!(pause, Ok(Pause::Dry)));
-    assert_eq!((metrics.kmsg_gaps.get(), metrics.kmsg_malformed.get(), metrics.kmsg_records.get()), (1, 1, 2));
+    assert_eq!(
+        (
+            metrics.kmsg_gaps.get(),
+            metrics.kmsg_malformed.get(),
+            metrics.kmsg_records.get()
+        ),
+        (1, 1, 2)
+    );
     assert_eq!(kills.len(), 1);
-    assert_eq!((kills[0].pid, kills[0].invoked_by.as_deref()), (Some(7), None), "from before the gap");
+    assert_eq!(
+        (kills[0].pid, kills[0].invoked_by.as_deref()),
+        (Some(7), None),
+        "from before the gap"
+    );
 }
 
 #[test]
 fn errors_that_stay_end_the_reading() {
     let (pause, ..) = read_scripted(vec![Err(Errno::EINVAL); READS_PER_POLL]);
-    assert_eq!(pause.err().and_then(|error| error.raw_os_error()), Some(Errno::EINVAL as i32));
+    assert_eq!(
+        pause.err().and_then(|error| error.raw_os_error()),
+        Some(Errno::EINVAL as i32)
+    );
     let (pause, ..) = read_scripted(vec![Err(Errno::EIO)]);
-    assert_eq!(pause.err().and_then(|error| error.raw_os_error()), Some(Errno::EIO as i32));
+    assert_eq!(
+        pause.err().and_then(|error| error.raw_os_error()),
+        Some(Errno::EIO as i32)
+    );
 }
 
 /// A memory cgroup with a limit of 8 MiB and one below it; both go when this does.
@@ -202,7 +242,10 @@ impl Cgroup {
         };
         let name = format!("cgauge-test-{}", std::process::id());
         let parent = Path::new(root).join(&name);
-        let made = Self { child: parent.join("kid, x"), name };
+        let made = Self {
+            child: parent.join("kid, x"),
+            name,
+        };
         let say = |what: &str, error: io::Error| format!("{what} {}: {error}", parent.display());
         fs::create_dir(&parent).map_err(|error| say("cannot make the cgroup", error))?;
         if limit == "memory.max" {
@@ -219,7 +262,10 @@ impl Cgroup {
     /// A shell that fills its memory in the cgroup below the limit.
     fn victim(&self) -> Child {
         Command::new("sh")
-            .args(["-c", r#"echo $$ >"$0/cgroup.procs"; x=0123456789abcdef; while :; do x=$x$x; done"#])
+            .args([
+                "-c",
+                r#"echo $$ >"$0/cgroup.procs"; x=0123456789abcdef; while :; do x=$x$x; done"#,
+            ])
             .arg(&self.child)
             .stderr(Stdio::null())
             .spawn()
@@ -229,9 +275,13 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        for folder in [Some(self.child.as_path()), self.child.parent()].into_iter().flatten() {
+        for folder in [Some(self.child.as_path()), self.child.parent()]
+            .into_iter()
+            .flatten()
+        {
             let deadline = std::time::Instant::now() + PATIENCE;
-            while fs::remove_dir(folder).is_err_and(|error| error.raw_os_error() == Some(Errno::EBUSY as i32))
+            while fs::remove_dir(folder)
+                .is_err_and(|error| error.raw_os_error() == Some(Errno::EBUSY as i32))
                 && std::time::Instant::now() < deadline
             {
                 thread::sleep(Duration::from_millis(2));
@@ -243,7 +293,10 @@ impl Drop for Cgroup {
 #[test]
 fn a_real_kill_is_seen() {
     let skip = |why: &str| {
-        assert!(std::env::var_os("CGAUGE_TEST_ALL").is_none(), "may not skip: {why}");
+        assert!(
+            std::env::var_os("CGAUGE_TEST_ALL").is_none(),
+            "may not skip: {why}"
+        );
         eprintln!("a_real_kill_is_seen: skipped: {why}");
     };
     if !nix::unistd::geteuid().is_root() {
@@ -258,8 +311,14 @@ fn a_real_kill_is_seen() {
     };
     let (reader, kills, metrics) = start(Path::new(DEFAULT_PATH));
     // A process that may write to the log cannot make a kill up.
-    let forged = b"<3>Memory cgroup out of memory: Killed process 1 (forged) total-vm:1kB, anon-rss:1kB\n";
-    OpenOptions::new().write(true).open(DEFAULT_PATH).unwrap().write_all(forged).unwrap();
+    let forged =
+        b"<3>Memory cgroup out of memory: Killed process 1 (forged) total-vm:1kB, anon-rss:1kB\n";
+    OpenOptions::new()
+        .write(true)
+        .open(DEFAULT_PATH)
+        .unwrap()
+        .write_all(forged)
+        .unwrap();
     let before = Timestamp::now().saturating_sub(Duration::from_secs(1));
     let mut victim = cgroup.victim();
     victim.wait().unwrap();
@@ -272,15 +331,22 @@ fn a_real_kill_is_seen() {
         }
     };
     assert_eq!(kill.process_name.as_deref(), Some("sh"));
-    assert_eq!(kill.constraint, Some(super::oom::Constraint::Memcg));
+    assert_eq!(kill.constraint, Some(oom::Constraint::Memcg));
     let (oom, task) = (kill.oom_memcg.unwrap(), kill.task_memcg.unwrap());
     assert!(oom.ends_with(&format!("/{}", cgroup.name)), "{oom}");
     assert_eq!(task, format!("{oom}/kid, x"));
     assert_eq!(kill.memcg_limit_bytes, Some(8 << 20));
-    assert!(kill.anon_rss_bytes.is_some_and(|bytes| bytes > 1 << 20), "{:?}", kill.anon_rss_bytes);
+    assert!(
+        kill.anon_rss_bytes.is_some_and(|bytes| bytes > 1 << 20),
+        "{:?}",
+        kill.anon_rss_bytes
+    );
     let after = Timestamp::now().saturating_add(Duration::from_secs(1));
     let wall = wall_clock(kill.stamp);
-    assert!(before < wall && wall < after, "{before:?} {wall:?} {after:?}");
+    assert!(
+        before < wall && wall < after,
+        "{before:?} {wall:?} {after:?}"
+    );
     reader.stop();
     assert!(!kills.try_iter().any(|kill| ours(&kill)), "once");
     assert_eq!(metrics.kmsg_state(), KmsgState::Off);
