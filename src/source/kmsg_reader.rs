@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -49,7 +49,7 @@ pub const DEFAULT_PATH: &str = "/dev/kmsg";
 /// Pause at the end of a regular file, and of a FIFO that nobody has open for writing.
 const IDLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// Quiet time after which a report that has not come to its end is not waited for any longer.
+/// Time after which the end of a report is not waited for any longer.
 const REPORT_QUIET: Duration = Duration::from_secs(1);
 
 /// Reads between two looks at the stop signal.
@@ -181,6 +181,7 @@ impl KmsgReader {
                 metrics: Arc::clone(&metrics),
                 tracker: OomTracker::default(),
                 on_kill,
+                last: None,
             },
             lines: is_stream.then(Lines::default),
         };
@@ -291,34 +292,26 @@ enum Pause {
 impl<R: Read + AsFd, F: FnMut(OomKill)> Follower<R, F> {
     fn run(mut self) -> io::Result<()> {
         let mut buffer = [0; MAX_RECORD_BYTES];
-        let mut quiet = Duration::ZERO;
         loop {
-            let before = self.intake.metrics.kmsg_records.get();
             let pause = self.read_some(&mut buffer)?;
-            if self.intake.metrics.kmsg_records.get() != before {
-                quiet = Duration::ZERO;
+            let patience = self.intake.patience();
+            if patience == Some(Duration::ZERO) {
+                self.intake.flush();
+                continue;
             }
-            let pending = self.intake.tracker.is_pending();
             let wait = match pause {
                 Pause::Break => Some(Duration::ZERO),
                 Pause::End => Some(IDLE_PAUSE),
-                Pause::Dry if pending => Some(REPORT_QUIET),
-                Pause::Dry => None,
+                Pause::Dry => patience,
             };
-            match self.wait(wait, matches!(pause, Pause::Dry))? {
-                Woken::Stop => return Ok(()),
-                Woken::Readable => {}
-                Woken::Timeout => {
-                    quiet = quiet.saturating_add(wait.unwrap_or_default());
-                    if pending && quiet >= REPORT_QUIET {
-                        self.intake.flush();
-                    }
-                }
+            if self.wait(wait, matches!(pause, Pause::Dry))? {
+                return Ok(());
             }
         }
     }
 
-    fn wait(&self, timeout: Option<Duration>, on_file: bool) -> io::Result<Woken> {
+    /// Waits for the stop signal, and `on_file` for records. Says whether to stop.
+    fn wait(&self, timeout: Option<Duration>, on_file: bool) -> io::Result<bool> {
         let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
             PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)
         });
@@ -328,15 +321,10 @@ impl<R: Read + AsFd, F: FnMut(OomKill)> Follower<R, F> {
         ];
         let watched = if on_file { &mut fds[..] } else { &mut fds[..1] };
         match poll(watched, timeout) {
-            Ok(0) => return Ok(Woken::Timeout),
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Woken::Readable),
-            Err(errno) => return Err(errno.into()),
+            Ok(0) | Err(Errno::EINTR) => Ok(false),
+            Ok(_) => Ok(fds[0].any() != Some(false)),
+            Err(errno) => Err(errno.into()),
         }
-        Ok(match fds[0].any() {
-            Some(false) => Woken::Readable,
-            _ => Woken::Stop,
-        })
     }
 
     /// Reads until there is nothing more, at most [`READS_PER_POLL`] times.
@@ -376,17 +364,13 @@ impl<R: Read + AsFd, F: FnMut(OomKill)> Follower<R, F> {
     }
 }
 
-enum Woken {
-    Stop,
-    Readable,
-    Timeout,
-}
-
 /// From raw records to kills.
 struct Intake<F> {
     metrics: Arc<SelfMetrics>,
     tracker: OomTracker,
     on_kill: F,
+    /// When the last record came that mattered, while more are awaited.
+    last: Option<Instant>,
 }
 
 impl<F: FnMut(OomKill)> Intake<F> {
@@ -399,7 +383,10 @@ impl<F: FnMut(OomKill)> Intake<F> {
             return;
         }
         match Record::parse(raw) {
-            Ok(record) => self.tracker.push(&record, &mut self.on_kill),
+            Ok(record) => {
+                self.tracker.push(&record, &mut self.on_kill);
+                self.last = self.tracker.is_pending().then(Instant::now);
+            }
             Err(error) => {
                 self.metrics.kmsg_malformed.inc();
                 tracing::debug!(%error, "kernel log record skipped");
@@ -410,11 +397,18 @@ impl<F: FnMut(OomKill)> Intake<F> {
     fn gap(&mut self) {
         self.metrics.kmsg_gaps.inc();
         tracing::debug!("the kernel overwrote log records before they were read");
-        self.tracker.flush(&mut self.on_kill);
+        self.flush();
     }
 
     fn flush(&mut self) {
+        self.last = None;
         self.tracker.flush(&mut self.on_kill);
+    }
+
+    /// How long to wait still for the end of a report; `None` if there is none to wait for.
+    fn patience(&self) -> Option<Duration> {
+        let last = self.last.filter(|_| self.tracker.is_pending())?;
+        Some(REPORT_QUIET.saturating_sub(last.elapsed()))
     }
 }
 

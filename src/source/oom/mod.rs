@@ -185,10 +185,10 @@ impl OomTracker {
         self.partial.is_some()
     }
 
-    /// Whether a report has begun that has not come to its end: a quiet log is then worth a
-    /// [`Self::flush`].
+    /// Whether a kill is known of whose last line has not come: it may never come, so that after a
+    /// while it is time for a [`Self::flush`].
     pub fn is_pending(&self) -> bool {
-        self.partial.is_some() || !self.open.is_empty()
+        self.partial.is_some() || self.open.iter().any(|report| report.summary.is_some())
     }
 
     fn line(&mut self, line: Partial, emit: &mut impl FnMut(OomKill)) {
@@ -298,16 +298,12 @@ impl OomTracker {
         let bare =
             |it: &Report| it.summary.is_none() && it.oom_memcg.is_none() && it.chosen.is_none();
         let constraint = Some(Constraint::Memcg);
-        if self.open.iter().any(|it| bare(it)) {
-            // With two of them it is not known which: both get their lines, in the same order.
-            if let Some(report) = self.open.iter_mut().find(|it| bare(it)) {
-                *report = Report {
-                    oom_memcg,
-                    task_memcg,
-                    constraint,
-                    ..report.clone()
-                };
-            }
+        // With two of them it is not known which: both get their lines, in the same order, and
+        // `take_agreed` settles what may be believed.
+        if let Some(report) = self.open.iter_mut().find(|it| bare(it)) {
+            report.oom_memcg = oom_memcg;
+            report.task_memcg = task_memcg;
+            report.constraint = constraint;
         } else {
             self.open(
                 Report {
