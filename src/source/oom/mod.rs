@@ -25,14 +25,13 @@
 //!   told apart is `None` then, rather than another container's.
 //! * `pgtables` is in bytes, though it says kB, in 5.4 before its fix: not told apart here.
 
-mod kill;
 mod line;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::VecDeque, time::Duration};
 
-pub use kill::{Constraint, OomKill};
+pub use crate::event::{Constraint, OomKill};
 use line::{Killed, Line, Usage};
 
 use super::kmsg::{self, KERNEL_FACILITY, Record};
