@@ -2,11 +2,11 @@
 //!
 //! A plain thread, not a task: `read` on `/dev/kmsg` may not block an executor, and a parked pool
 //! thread would hold up the shutdown. It sleeps in `poll(2)` on the log and on an eventfd, so a
-//! record is seen at once and so is [`KmsgReader::stop`].
+//! record is seen at once and so is [`KmsgReader::stop`]; see `MAX_SLEEP` for wake-ups that fail.
 //!
 //! The path is configuration. `/dev/kmsg` gives one record a `read`. A FIFO or a regular file, for
 //! tests, is taken as lines in the same format; as `poll` says of a regular file that it can always
-//! be read, its end is looked at every [`IDLE_PAUSE`].
+//! be read, its end is looked at every `IDLE_PAUSE`.
 
 use std::{
     fs::{File, OpenOptions},
@@ -48,6 +48,11 @@ pub const DEFAULT_PATH: &str = "/dev/kmsg";
 
 /// Pause at the end of a regular file, and of a FIFO that nobody has open for writing.
 const IDLE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Longest sleep on `/dev/kmsg`. The kernel wakes its readers from deferred work at a timer tick; on
+/// a virtual machine with Linux 6.18 such a wake-up was seen to be lost, and a record then lay
+/// unnoticed for two minutes. A look at the log costs microseconds.
+const MAX_SLEEP: Duration = Duration::from_millis(50);
 
 /// Time after which the end of a report is not waited for any longer.
 const REPORT_QUIET: Duration = Duration::from_secs(1);
@@ -300,9 +305,9 @@ impl<R: Read + AsFd, F: FnMut(OomKill)> Follower<R, F> {
                 continue;
             }
             let wait = match pause {
-                Pause::Break => Some(Duration::ZERO),
-                Pause::End => Some(IDLE_PAUSE),
-                Pause::Dry => patience,
+                Pause::Break => Duration::ZERO,
+                Pause::End => IDLE_PAUSE,
+                Pause::Dry => patience.unwrap_or(MAX_SLEEP).min(MAX_SLEEP),
             };
             if self.wait(wait, matches!(pause, Pause::Dry))? {
                 return Ok(());
@@ -311,10 +316,8 @@ impl<R: Read + AsFd, F: FnMut(OomKill)> Follower<R, F> {
     }
 
     /// Waits for the stop signal, and `on_file` for records. Says whether to stop.
-    fn wait(&self, timeout: Option<Duration>, on_file: bool) -> io::Result<bool> {
-        let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
-            PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)
-        });
+    fn wait(&self, timeout: Duration, on_file: bool) -> io::Result<bool> {
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut fds = [
             PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.file.as_fd(), PollFlags::POLLIN),

@@ -22,7 +22,11 @@ const REPORT: &[u8] = include_bytes!(concat!(
 fn start(path: &Path) -> (KmsgReader, Receiver<OomKill>, Arc<SelfMetrics>) {
     let metrics = Arc::new(SelfMetrics::default());
     let (kills, received) = channel();
-    let on_kill = move |kill| kills.send(kill).unwrap_or_default();
+    let on_kill = move |kill: OomKill| {
+        let late = Timestamp::now().since(wall_clock(kill.stamp));
+        eprintln!("kill of {:?} seen {late:?} after its stamp", kill.pid);
+        kills.send(kill).unwrap_or_default();
+    };
     let reader = KmsgReader::spawn(path, Arc::clone(&metrics), on_kill).unwrap();
     assert_eq!(metrics.kmsg_state(), KmsgState::Following);
     (reader, received, metrics)
@@ -325,8 +329,6 @@ fn a_real_kill_is_seen() {
         let kill = kills.recv_timeout(PATIENCE).unwrap();
         assert_ne!(kill.process_name.as_deref(), Some("forged"));
         if ours(&kill) {
-            let late = Timestamp::now().since(wall_clock(kill.stamp));
-            eprintln!("a_real_kill_is_seen: {late:?} after the kernel's record");
             break kill;
         }
     };
