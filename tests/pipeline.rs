@@ -1,7 +1,5 @@
 //! From a directory in a cgroup hierarchy to an answer over HTTP: what is shown is what the kernel says.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -359,29 +357,4 @@ fn metrics_have_the_container_with_the_kernels_values() {
         .unwrap()
         .to_owned();
     assert_eq!(value.parse::<f64>().unwrap(), f64::from(32 << 20), "{line}");
-}
-
-#[test]
-fn a_short_life_has_its_real_total() {
-    needs_cgroups!();
-    let _machine = shared();
-    // Polled so rarely that what is known of the end can only come from the read at removal.
-    let agent = Agent::builder()
-        .housekeeping(Duration::from_secs(3600))
-        .start();
-    let mut cgroup = TestCgroup::new("short");
-    agent.wait_container(cgroup.name());
-    let helper = cgroup.add(Helper::spinner());
-    helper.go();
-    wait_until(SOON, "50 ms of CPU time", || {
-        (cgroup.cpu_usage_ns() > 50_000_000).then_some(())
-    });
-    cgroup.remove().unwrap();
-    agent.wait_gone(cgroup.name());
-    let events = agent.events_below(cgroup.name());
-    assert_eq!(events.len(), 2, "{events:?}");
-    assert!(
-        events[0].is_creation() && events[1].is_deletion(),
-        "{events:?}"
-    );
 }

@@ -294,6 +294,11 @@ impl TestCgroup {
         self.helpers.last_mut().expect("just pushed")
     }
 
+    /// Kills the helpers that were put here.
+    pub fn kill_helpers(&mut self) {
+        self.helpers.clear();
+    }
+
     /// Kills the helpers, removes children and itself.
     ///
     /// # Errors
