@@ -305,8 +305,14 @@ impl Agent {
     /// Stops it with SIGTERM; the exit status and how long it took.
     #[track_caller]
     pub fn stop(&mut self) -> (ExitStatus, Duration) {
+        self.stop_with(Signal::SIGTERM)
+    }
+
+    /// As [`stop`](Self::stop), with another signal.
+    #[track_caller]
+    pub fn stop_with(&mut self, with: Signal) -> (ExitStatus, Duration) {
         let begin = Instant::now();
-        signal(&self.child, Signal::SIGTERM);
+        signal(&self.child, with);
         let status = wait_child(&mut self.child, STOPS_WITHIN);
         let took = begin.elapsed();
         self.over = true;
