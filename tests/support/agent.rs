@@ -17,8 +17,12 @@ use super::http::encode_path;
 use super::process::{signal, wait_child};
 use super::{Address, Client, LineStream, SOON, scaled, wait_for, wait_until};
 
-/// The binary under test, as cargo built it.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_cgauge");
+/// The binary under test: as cargo built it, unless `CGAUGE_TEST_BINARY` names another (a release
+/// build, an installed package).
+pub fn binary() -> PathBuf {
+    let other = std::env::var_os("CGAUGE_TEST_BINARY");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_cgauge").into(), PathBuf::from)
+}
 
 /// The agent's own deadline for an orderly end is shorter than this.
 pub const STOPS_WITHIN: Duration = Duration::from_secs(15);
@@ -107,7 +111,7 @@ impl AgentBuilder {
         if let Some(user) = self.user {
             binary = lend(&binary, directory.path(), user);
         }
-        let mut command = Command::new(binary);
+        let mut command = Command::new(&binary);
         command
             .args(["--listen", &address.to_flag()])
             .arg(format!(
@@ -127,7 +131,7 @@ impl AgentBuilder {
         }
         let mut child = command
             .spawn()
-            .unwrap_or_else(|e| panic!("start {BINARY}: {e}"));
+            .unwrap_or_else(|e| panic!("start {}: {e}", binary.display()));
         let log = Arc::new(Mutex::new(String::new()));
         let readers = vec![
             collect(
@@ -187,7 +191,7 @@ impl Agent {
             housekeeping: HOUSEKEEPING,
             address: None,
             user: None,
-            binary: BINARY.into(),
+            binary: binary(),
         }
     }
 
@@ -382,14 +386,14 @@ pub fn assert_no_panic(log: &str) {
 /// Runs the binary to its end: exit code, stdout, stderr. Fails the test if it is still there after a deadline.
 #[track_caller]
 pub fn run_to_end(args: &[&str]) -> (Option<i32>, String, String) {
-    let mut child = Command::new(BINARY)
+    let mut child = Command::new(binary())
         .args(args)
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|e| panic!("start {BINARY}: {e}"));
+        .unwrap_or_else(|e| panic!("start {}: {e}", binary().display()));
     let (out, err) = (
         Arc::new(Mutex::new(String::new())),
         Arc::new(Mutex::new(String::new())),

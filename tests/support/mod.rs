@@ -6,6 +6,7 @@
 //! | `CGAUGE_TEST_ALL=1` | a test that lacks something fails instead of being skipped |
 //! | `CGAUGE_TEST_SLOWNESS=10` | every deadline is that many times longer (emulated CPUs, valgrind) |
 //! | `CGAUGE_IN_GUEST=1` | the machine is a throw-away guest: tests may change its sysctls |
+//! | `CGAUGE_TEST_BINARY=PATH` | tests another build of the binary |
 //! | `CGAUGE_CHURN_ROUNDS=20` | rounds of the churn tests |
 
 // Each test module uses its own part of the library.
