@@ -132,7 +132,7 @@ fn hostile_names() -> Vec<Vec<u8>> {
         b"...",
         b"?a=b&c#d",
         b"{\"a\":[1,2",
-        b"</script><b>",
+        b"<script>x<b>&amp;",
         b"{id=\"x\"} 1",
         b"\x1b[31mred\x07",
         b"${HOME}`id`$(id)",

@@ -1,10 +1,11 @@
 //! Real OOM kills. `oom` names the cgroup whose limit was hit, `oomKill` the cgroup of the victim, with
 //! its pid and name; each once, whichever way the agent heard of it.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::support::{
-    Agent, Event, Helper, Layout, SOON, TestCgroup, needs_cgroups, shared, skip, wait_until,
+    Agent, Event, Helper, Layout, SOON, TestCgroup, alone, needs_cgroups, shared, skip, wait_until,
 };
 
 /// Far above a shell, far below the machine.
@@ -191,6 +192,35 @@ fn every_kill_of_many_is_told() {
     pids.sort_unstable();
     told.sort_unstable();
     assert_eq!(told, pids);
+}
+
+/// Of more than 10 kills in 5 s the kernel logs the rest in one line that names no cgroup.
+#[test]
+fn kills_beyond_the_kernels_full_reports_are_counted() {
+    const KILLS: usize = 15;
+    needs_oom!(kmsg);
+    let _machine = alone();
+    let agent = Agent::start();
+    let mut cgroup = limited("oom-flood");
+    agent.wait_container(cgroup.name());
+    let mut pids = BTreeSet::new();
+    for _ in 0..KILLS {
+        let helper = cgroup.add(Helper::eater());
+        pids.insert(u64::from(helper.pid()));
+        helper.go_at_once();
+        helper.wait(SOON);
+        Helper::note_kill();
+    }
+    settle(&agent);
+    let kills = of_kind(&agent.events_below(cgroup.name()), "oomKill");
+    assert_eq!(kills.len(), KILLS, "{kills:#?}");
+    let told: Vec<u64> = kills
+        .iter()
+        .filter_map(|k| k.data["oom"]["pid"].as_u64())
+        .collect();
+    let distinct: BTreeSet<u64> = told.iter().copied().collect();
+    assert_eq!(distinct.len(), told.len(), "no victim twice: {told:?}");
+    assert!(distinct.is_subset(&pids), "no others: {told:?} of {pids:?}");
 }
 
 #[test]

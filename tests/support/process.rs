@@ -1,23 +1,44 @@
 //! Helper processes: shells that stand still until they are told to go, so that a test can put them
 //! into a cgroup first. Only what both a Debian and a busybox `sh` can do is used.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 
 use super::{SOON, wait_until};
 
 /// Doubles a string until the memory limit ends it. No external program: the shell itself is the victim.
 const EAT: &str = "x=0123456789abcdef; while :; do x=$x$x; done";
 
+/// The kernel reports at most 10 OOM kills in 5 s in full; of the others only the line "Killed process"
+/// gets into its log, which names no cgroup. Tests that need the report stay below that together.
+const FULL_REPORTS: usize = 8;
+const REPORT_WINDOW: Duration = Duration::from_millis(5500);
+
+/// When the last kills were made, oldest first.
+static KILLS: Mutex<VecDeque<Instant>> = Mutex::new(VecDeque::new());
+
+/// Waits until the kernel will report a kill in full, and takes note of it.
+fn wait_for_report() {
+    let mut kills = KILLS.lock();
+    while kills.len() >= FULL_REPORTS {
+        let oldest = kills.pop_front().expect("not empty");
+        std::thread::sleep((oldest + REPORT_WINDOW).saturating_duration_since(Instant::now()));
+    }
+    kills.push_back(Instant::now());
+}
+
 /// A process of ours; killed with all of its process group when dropped.
 pub struct Helper {
     child: Child,
     go: Option<ChildStdin>,
+    eats: bool,
 }
 
 impl Helper {
@@ -33,7 +54,17 @@ impl Helper {
             .spawn()
             .expect("sh starts");
         let go = child.stdin.take();
-        Self { child, go }
+        Self {
+            child,
+            go,
+            eats: false,
+        }
+    }
+
+    fn eating(script: &str) -> Self {
+        let mut helper = Self::held(script);
+        helper.eats = true;
+        helper
     }
 
     /// Sleeps for longer than any test.
@@ -48,12 +79,12 @@ impl Helper {
 
     /// Eats memory until it is killed; the process is alone in its cgroup ("pid 1").
     pub fn eater() -> Self {
-        Self::held(EAT)
+        Self::eating(EAT)
     }
 
     /// A parent that survives a child which eats memory; [`go_and_read`](Self::go_and_read) gives the child's pid.
     pub fn parent_of_eater() -> Self {
-        Self::held(&format!("({EAT}) & echo $!; wait; exec sleep 86400"))
+        Self::eating(&format!("({EAT}) & echo $!; wait; exec sleep 86400"))
     }
 
     /// The process id, as this pid namespace counts.
@@ -70,8 +101,16 @@ impl Helper {
             .to_owned()
     }
 
-    /// Lets it go.
+    /// Lets it go; an eater once the kernel will report its death in full.
     pub fn go(&mut self) {
+        if self.eats {
+            wait_for_report();
+        }
+        self.go_at_once();
+    }
+
+    /// Lets it go, however many were killed before.
+    pub fn go_at_once(&mut self) {
         let mut pipe = self.go.take().expect("told to go once");
         pipe.write_all(b"go\n").expect("the helper waits");
         self.go = Some(pipe);
@@ -86,6 +125,11 @@ impl Helper {
             .read_line(&mut line)
             .expect("the helper prints a line");
         line.trim_end().to_owned()
+    }
+
+    /// Tells those who wait for full reports of a kill that [`go_at_once`](Self::go_at_once) made.
+    pub fn note_kill() {
+        KILLS.lock().push_back(Instant::now());
     }
 
     /// Waits until it has ended.
