@@ -54,10 +54,9 @@ fn product_code(source: &str) -> String {
             let indent = line.len() - line.trim_start().len();
             let end = format!("{}}}", &line[..indent]);
             for skipped in lines.by_ref() {
-                if skipped.starts_with(&end)
-                    || (skipped.trim_end().ends_with(';')
-                        && !skipped.starts_with(&format!("{}    ", &line[..indent])))
-                {
+                let inside = skipped.starts_with(&format!("{}    ", &line[..indent]));
+                let last = skipped.trim_end().ends_with([';', '}']);
+                if skipped.starts_with(&end) || (last && !inside) {
                     break;
                 }
             }
@@ -224,7 +223,7 @@ fn imports_are_found_in_every_spelling() {
 
 #[test]
 fn comments_and_tests_do_not_import() {
-    let source = "use crate::a::X;\n// crate::b\n#[cfg(test)]\nuse crate::c;\nfn y() {}\n\
+    let source = "use crate::a::X;\n// crate::b\n#[cfg(test)]\nuse crate::c;\n#[cfg(test)]\nfn x() {}\nfn y() {}\n\
                   #[cfg(test)]\nmod tests {\n    use crate::d;\n    fn t() {\n    }\n}\nuse crate::e;\n";
     let code = product_code(source);
     assert_eq!(imports(&code).into_iter().collect::<Vec<_>>(), ["a", "e"]);
