@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-use crate::support::{Agent, Layout, SOON, TestCgroup, needs_cgroups, scaled, shared, wait_until};
+use crate::support::{
+    Agent, Event, Layout, SOON, TestCgroup, needs_cgroups, scaled, shared, wait_until,
+};
 
 /// Enough events to fill the socket buffer of a reader that never reads.
 const CGROUPS: usize = 4000;
@@ -32,19 +34,21 @@ fn a_stream_that_never_reads_disturbs_nobody() {
         .collect();
     let mut reader = agent.stream_below(home.name());
 
+    let count = |events: &[Event], kind: &str| {
+        events
+            .iter()
+            .filter(|e| e.kind == kind && e.name != home.name())
+            .count()
+    };
     let mut told: HashMap<String, (usize, usize)> = HashMap::new();
     for part in 0..CGROUPS / AT_ONCE {
         let paths: Vec<_> = (0..AT_ONCE)
             .map(|n| home.path().join(format!("c{part}-{n}")))
             .collect();
         paths.iter().for_each(|p| fs::create_dir(p).unwrap());
-        let mut events = reader.collect_until(SOON, |e| {
-            e.iter().filter(|e| e.is_creation()).count() >= AT_ONCE
-        });
+        let mut events = reader.collect_until(SOON, |e| count(e, "containerCreation") >= AT_ONCE);
         paths.iter().for_each(|p| fs::remove_dir(p).unwrap());
-        events.extend(reader.collect_until(SOON, |e| {
-            e.iter().filter(|e| e.is_deletion()).count() >= AT_ONCE
-        }));
+        events.extend(reader.collect_until(SOON, |e| count(e, "containerDeletion") >= AT_ONCE));
         for event in events.iter().filter(|e| e.name != home.name()) {
             let counts = told.entry(event.name.clone()).or_default();
             if event.is_creation() {
