@@ -68,19 +68,6 @@ fn remove_all(home: &TestCgroup, names: &[String]) {
     }
 }
 
-/// Removes what a failed test left in its home.
-struct Cleaner<'a>(&'a TestCgroup, &'a [String]);
-
-impl Drop for Cleaner<'_> {
-    fn drop(&mut self) {
-        for path in self.0.paths() {
-            for name in self.1.iter().rev() {
-                let _ = fs::remove_dir(path.join(name));
-            }
-        }
-    }
-}
-
 /// What the agent's process holds.
 #[derive(Debug, Clone, Copy)]
 struct Held {
@@ -165,7 +152,6 @@ fn churn(agent: &Agent, label: &str, rounds: usize) {
     let home = home(label);
     agent.wait_container(home.name());
     let names = names();
-    let _cleaner = Cleaner(&home, &names);
     let empty = held(agent);
     let mut after_first = None;
     for number in 0..rounds {
@@ -219,7 +205,6 @@ fn lives_without_a_breath_are_told_in_pairs() {
     let home = home("breathless");
     agent.wait_container(home.name());
     let names = names();
-    let _cleaner = Cleaner(&home, &names);
     make_all(&home, &names);
     remove_all(&home, &names);
     wait_until(

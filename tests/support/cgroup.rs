@@ -313,7 +313,7 @@ impl TestCgroup {
         }
         self.helpers.clear();
         for directory in self.paths() {
-            result = result.and(remove_dir(&directory));
+            result = result.and(remove_tree(&directory));
         }
         result
     }
@@ -345,6 +345,16 @@ impl Drop for TestCgroup {
 
 fn below(mount: &Path, name: &str) -> PathBuf {
     mount.join(name.trim_start_matches('/'))
+}
+
+/// Removes a cgroup of ours and whatever a test made below it.
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    remove_dir(directory)
 }
 
 /// A killed process leaves its cgroup a moment after its death: `EBUSY` until then.
