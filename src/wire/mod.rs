@@ -1,1 +1,4 @@
 //! Stage wire.
+
+pub mod machine;
+pub mod time;
