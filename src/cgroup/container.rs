@@ -122,6 +122,12 @@ impl Cgroup {
         }
     }
 
+    /// Closes everything: the container has gone.
+    pub fn close(&mut self) {
+        self.directories.iter_mut().for_each(|directory| *directory = None);
+        self.slots.iter_mut().for_each(|slot| slot.state = State::Closed);
+    }
+
     /// Whether to keep files open between polls: for busy containers. Idle ones give theirs back.
     pub fn keep_open(&mut self, keep: bool) {
         self.keep_open = keep;

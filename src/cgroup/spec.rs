@@ -7,7 +7,7 @@ use crate::units::{Limit, Timestamp};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spec {
     /// When the cgroup was made: the oldest modification time among its directories and the files
-    /// in them that nobody writes to, and not before boot. The kernel keeps no better record.
+    /// in them that nobody writes to. The kernel keeps no better record.
     pub created_at: Option<Timestamp>,
     /// CPU, if a CPU controller knows the container.
     pub cpu: Option<CpuSpec>,

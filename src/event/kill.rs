@@ -1,22 +1,24 @@
-//! An OOM kill, in the kernel's own words.
+//! What is known of one OOM kill, in the kernel's own words.
+//!
+//! A kill that is known from a counter alone has nothing but its container.
 
 use std::time::Duration;
 
-/// What limited the allocation that failed.
+/// Why there was not enough memory (kernel: `enum oom_constraint`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Constraint {
-    /// Nothing: the node is out of memory.
+    /// The machine is out of memory.
     None,
-    /// The memory nodes of a cpuset.
+    /// The nodes of a cpuset are.
     Cpuset,
-    /// The memory nodes of a memory policy.
+    /// The nodes of a memory policy are.
     MemoryPolicy,
-    /// The limit of a memory cgroup.
+    /// A memory cgroup is at its limit.
     Memcg,
 }
 
 impl Constraint {
-    /// The kernel's text of it, which is also that of the wire.
+    /// The kernel's name for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "CONSTRAINT_NONE",
@@ -25,49 +27,57 @@ impl Constraint {
             Self::Memcg => "CONSTRAINT_MEMCG",
         }
     }
+
+    /// From the kernel's name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::None, Self::Cpuset, Self::MemoryPolicy, Self::Memcg]
+            .into_iter()
+            .find(|constraint| constraint.as_str() == text)
+    }
 }
 
-/// One killed process. What the kernel did not say, or what was not there to be read, is absent: a
-/// kill that is known from a counter alone has nothing but its container.
+/// One process ended by the OOM killer. Fields are named as the kernel names them; what the log did
+/// not say is `None`. Names and paths that are not UTF-8 have U+FFFD in place of the odd bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OomKill {
-    /// The process, in the kernel's (the host's) pid namespace.
+    /// Process id, in the initial pid namespace.
     pub pid: Option<u32>,
-    /// Its name (`comm`: at most 15 bytes, of any kind).
+    /// `comm` of the process, at most 15 bytes.
     pub process_name: Option<String>,
-    /// What limited the allocation.
+    /// Why; known before 5.0 only for a memcg.
     pub constraint: Option<Constraint>,
-    /// The memory cgroup whose limit was hit, as the kernel names it; absent if the node was out of
-    /// memory.
+    /// Path of the memcg that hit its limit; `None` for a global OOM (see [`Self::constraint`]).
     pub oom_memcg: Option<String>,
-    /// The memory cgroup of the process.
+    /// Path of the memcg that the victim was in. For a further victim of a group kill: the memcg with
+    /// `memory.oom.group`, which the victim was in or below.
     pub task_memcg: Option<String>,
-    /// Whether it was killed along with others because of `memory.oom.group`.
+    /// A further victim because of `memory.oom.group`. The process that was chosen, whose line
+    /// comes before the kernel says that a group follows, is not marked.
     pub group: bool,
-    /// The process whose allocation failed.
+    /// `comm` of the process whose allocation failed.
     pub invoked_by: Option<String>,
-    /// Its address space, bytes (`total-vm`).
+    /// Virtual size.
     pub total_vm_bytes: Option<u64>,
-    /// Its anonymous memory, bytes (`anon-rss`).
+    /// Resident anonymous memory.
     pub anon_rss_bytes: Option<u64>,
-    /// Its mapped files, bytes (`file-rss`).
+    /// Resident file pages.
     pub file_rss_bytes: Option<u64>,
-    /// Its shared memory, bytes (`shmem-rss`, since 4.5).
+    /// Resident shared memory (since 4.5; before, part of [`Self::file_rss_bytes`]).
     pub shmem_rss_bytes: Option<u64>,
-    /// Its page tables, bytes (`pgtables`, since 5.4).
+    /// Page tables (since 5.4).
     pub pgtables_bytes: Option<u64>,
-    /// Its badness adjustment (since 5.4 in the kill line).
+    /// `/proc/PID/oom_score_adj` of the victim (since 5.4).
     pub oom_score_adj: Option<i32>,
-    /// Its user (since 5.0).
+    /// User id of the victim (since 5.0).
     pub uid: Option<u32>,
-    /// Usage of the limiting cgroup, bytes.
+    /// Memory in use by [`Self::oom_memcg`].
     pub memcg_usage_bytes: Option<u64>,
-    /// Limit of the limiting cgroup, bytes.
+    /// Its limit.
     pub memcg_limit_bytes: Option<u64>,
-    /// How often the limiting cgroup has met its limit.
+    /// How often it was at its limit.
     pub memcg_failcnt: Option<u64>,
-    /// When, on the kernel log's clock (since boot, without suspended time).
+    /// printk clock of the record that completed this.
     pub stamp: Duration,
-    /// Sequence number of the kernel log record that completed it.
+    /// Sequence number of that record.
     pub sequence: u64,
 }

@@ -1,1 +1,317 @@
-//! Stage handler.
+//! POLL: one container, what to read of it and when.
+//!
+//! In: a container's directories (from the manager) and requests to poll now (from `query`). Out:
+//! samples into its ring, and OOM kills that its counters tell. [`Handler`] is what others hold;
+//! [`sampler`] has the threads that do the reading, apart from those that answer requests.
+
+pub mod schedule;
+pub mod sampler;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use crate::cache::{Limits, Range, Ring, Series};
+use crate::cgroup::container::Outcome;
+use crate::cgroup::file::FdBudget;
+use crate::cgroup::plan::Plan;
+use crate::cgroup::{Cgroup, ContainerName, HierarchyId, ReadContext, Sample, Spec};
+use crate::units::Timestamp;
+pub use sampler::Sampler;
+pub use schedule::Housekeeping;
+
+/// How long settings are believed without a sign that somebody wrote to them. Writes are noticed by
+/// the watcher; this covers a directory without a watch.
+const SPEC_REFRESH: Duration = Duration::from_secs(60);
+
+/// Requests that may wait for one poll of a container. More are answered from what there is.
+const MAX_WAITERS: usize = 1_024;
+
+/// Change to a container's directories, carried out before its next poll: the manager never waits
+/// for one that is under way.
+#[derive(Debug)]
+enum Pending {
+    Attach(HierarchyId, Option<u64>),
+    Detach(HierarchyId),
+    Members,
+}
+
+/// One container, from its first directory to its last. Another one of the same name is another
+/// handler.
+#[derive(Debug)]
+pub struct Handler {
+    name: ContainerName,
+    incarnation: u64,
+    /// When the cgroup was made, as far as was known when it was noticed.
+    noticed: Timestamp,
+    pending: Mutex<Vec<Pending>>,
+    reader: Mutex<Reader>,
+    history: Mutex<Ring>,
+    spec: RwLock<Option<Arc<Spec>>>,
+    spec_is_old: AtomicBool,
+    demand: Mutex<Demand>,
+    removed: AtomicBool,
+    oom_kills: AtomicU64,
+    /// Which entry of the sampler's queue is the valid one.
+    ticket: AtomicU64,
+    oom_check_queued: AtomicBool,
+}
+
+/// What only the thread that polls touches.
+#[derive(Debug)]
+struct Reader {
+    cgroup: Cgroup,
+    interval: Duration,
+    /// OOM kills that the kernel had counted at the last look; `None` before the first.
+    oom_kills: Option<u64>,
+    spec_read: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Demand {
+    polled: Option<Instant>,
+    queued: bool,
+    waiters: Vec<oneshot::Sender<()>>,
+}
+
+/// What is told of a container when its handler is made.
+#[derive(Debug)]
+pub struct NewHandler {
+    /// Its name.
+    pub name: ContainerName,
+    /// Which of the containers of that name.
+    pub incarnation: u64,
+    /// When it was made, as far as is known.
+    pub noticed: Timestamp,
+    /// Whether it was there before the monitor: OOM kills that its counters have already are then
+    /// none of ours.
+    pub preexisting: bool,
+}
+
+/// What a poll has found beside the sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Polled {
+    /// When to poll next; `None` if the container has gone.
+    pub next: Option<Duration>,
+    /// OOM kills since the last look.
+    pub new_oom_kills: u64,
+}
+
+impl Handler {
+    /// A handler without directories yet.
+    pub fn new(new: NewHandler, plan: &Arc<Plan>, budget: &Arc<FdBudget>, limits: Limits, interval: Duration) -> Self {
+        let cgroup = Cgroup::new(new.name.clone(), Arc::clone(plan), Arc::clone(budget));
+        let oom_kills = (!new.preexisting).then_some(0);
+        Self {
+            name: new.name,
+            incarnation: new.incarnation,
+            noticed: new.noticed,
+            pending: Mutex::default(),
+            reader: Mutex::new(Reader { cgroup, interval, oom_kills, spec_read: None }),
+            history: Mutex::new(Ring::new(limits)),
+            spec: RwLock::new(None),
+            spec_is_old: AtomicBool::new(true),
+            demand: Mutex::default(),
+            removed: AtomicBool::new(false),
+            oom_kills: AtomicU64::new(0),
+            ticket: AtomicU64::new(0),
+            oom_check_queued: AtomicBool::new(false),
+        }
+    }
+
+    /// The container's name.
+    pub fn name(&self) -> &ContainerName {
+        &self.name
+    }
+
+    /// Tells it apart from others that had or will have its name.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// When the container was made, as far as is known.
+    pub fn created_at(&self) -> Timestamp {
+        self.spec.read().as_ref().and_then(|spec| spec.created_at).unwrap_or(self.noticed)
+    }
+
+    /// Its settings; `None` before the first poll.
+    pub fn spec(&self) -> Option<Arc<Spec>> {
+        self.spec.read().clone()
+    }
+
+    /// The newest sample, written into `sample`. False if there is none yet.
+    pub fn latest(&self, sample: &mut Sample) -> bool {
+        self.history.lock().latest(sample)
+    }
+
+    /// When the newest sample was taken.
+    pub fn latest_time(&self) -> Option<Timestamp> {
+        self.history.lock().newest_time()
+    }
+
+    /// A part of its history.
+    pub fn series(&self, range: Range) -> Series {
+        self.history.lock().series(range)
+    }
+
+    /// OOM kills of processes in it since it was noticed.
+    pub fn oom_kills(&self) -> u64 {
+        self.oom_kills.load(Relaxed)
+    }
+
+    /// Whether the container has gone.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Relaxed)
+    }
+
+    /// Counts an OOM kill of a process in it.
+    pub(crate) fn count_oom_kill(&self) {
+        self.oom_kills.fetch_add(1, Relaxed);
+    }
+
+    /// The container has a directory in `hierarchy`.
+    pub(crate) fn attach(&self, hierarchy: HierarchyId, inode: Option<u64>) {
+        self.pending.lock().push(Pending::Attach(hierarchy, inode));
+        self.spec_is_old.store(true, Relaxed);
+    }
+
+    /// The container has lost its directory in `hierarchy`.
+    pub(crate) fn detach(&self, hierarchy: HierarchyId) {
+        self.pending.lock().push(Pending::Detach(hierarchy));
+    }
+
+    /// Processes have come or gone.
+    pub(crate) fn members_changed(&self) {
+        let mut pending = self.pending.lock();
+        if !matches!(pending.last(), Some(Pending::Members)) {
+            pending.push(Pending::Members);
+        }
+    }
+
+    /// Somebody wrote to a setting.
+    pub(crate) fn settings_changed(&self) {
+        self.spec_is_old.store(true, Relaxed);
+    }
+
+    /// The container has gone: nothing is read of it any more, and its descriptors are given back as
+    /// soon as no poll is under way.
+    pub(crate) fn remove(&self) {
+        self.removed.store(true, Relaxed);
+        self.demand.lock().waiters.clear();
+        if let Some(mut reader) = self.reader.try_lock() {
+            reader.close(self);
+        }
+    }
+
+    /// Reads everything and adds the sample to the history.
+    pub(crate) fn poll(&self, context: &mut ReadContext, sample: &mut Sample, housekeeping: &Housekeeping) -> Polled {
+        // Who asks from now on wants a later poll than this one.
+        let waiters = {
+            let mut demand = self.demand.lock();
+            demand.queued = false;
+            std::mem::take(&mut demand.waiters)
+        };
+        let mut reader = self.reader.lock();
+        if self.is_removed() {
+            reader.close(self);
+            return Polled::default();
+        }
+        reader.take_over(self);
+        let outcome = reader.cgroup.read(context, sample);
+        let mut polled = Polled::default();
+        if outcome == Outcome::Read {
+            let changed = self.history.lock().push(sample);
+            reader.interval = housekeeping.next(reader.interval, changed);
+            let busy = reader.interval == housekeeping.interval;
+            reader.cgroup.keep_open(busy);
+            polled.new_oom_kills = reader.new_oom_kills(sample.memory_events_local.oom_kill);
+        }
+        reader.refresh_spec(self, context);
+        polled.next = Some(reader.interval);
+        drop(reader);
+        self.demand.lock().polled = Some(Instant::now());
+        for waiter in waiters {
+            // An error says that whoever asked has given up.
+            let _ = waiter.send(());
+        }
+        polled
+    }
+
+    /// Looks only whether the OOM killer was here.
+    pub(crate) fn check_oom_kills(&self, context: &mut ReadContext) -> u64 {
+        self.oom_check_queued.store(false, Relaxed);
+        let mut reader = self.reader.lock();
+        if self.is_removed() {
+            return 0;
+        }
+        reader.take_over(self);
+        let counted = reader.cgroup.read_oom_kills(context);
+        reader.new_oom_kills(counted)
+    }
+
+    /// Notes that somebody wants a poll, unless one has finished within `max_age` or nobody will do
+    /// it. True in the first place if it must be queued.
+    fn demand(&self, max_age: Duration) -> Option<(bool, oneshot::Receiver<()>)> {
+        let mut demand = self.demand.lock();
+        let fresh = demand.polled.is_some_and(|polled| polled.elapsed() <= max_age);
+        if fresh || self.is_removed() || demand.waiters.len() >= MAX_WAITERS {
+            return None;
+        }
+        let (waiter, done) = oneshot::channel();
+        demand.waiters.push(waiter);
+        Some((!std::mem::replace(&mut demand.queued, true), done))
+    }
+
+    /// How long ago the last poll was finished.
+    fn age(&self) -> Option<Duration> {
+        self.demand.lock().polled.map(|polled| polled.elapsed())
+    }
+}
+
+impl Reader {
+    /// Carries out what the manager has noted.
+    fn take_over(&mut self, handler: &Handler) {
+        for pending in std::mem::take(&mut *handler.pending.lock()) {
+            match pending {
+                Pending::Attach(hierarchy, inode) => {
+                    if let Err(error) = self.cgroup.attach(hierarchy, inode) {
+                        tracing::debug!(%error, "container has gone, or may not be looked at");
+                    }
+                }
+                Pending::Detach(hierarchy) => self.cgroup.detach(hierarchy),
+                Pending::Members => self.cgroup.members_changed(),
+            }
+        }
+    }
+
+    fn refresh_spec(&mut self, handler: &Handler, context: &mut ReadContext) {
+        let expired = self.spec_read.is_none_or(|read| read.elapsed() > SPEC_REFRESH);
+        if !handler.spec_is_old.swap(false, Relaxed) && !expired {
+            return;
+        }
+        let mut spec = self.cgroup.read_spec(context);
+        // The kernel forgets when it made a directory; what was seen first stays.
+        let known = handler.spec.read().clone();
+        let first = known.as_ref().and_then(|known| known.created_at);
+        spec.created_at = first.or_else(|| Some(spec.created_at?.min(handler.noticed))).or(Some(handler.noticed));
+        self.spec_read = Some(Instant::now());
+        if known.as_deref() != Some(&spec) {
+            *handler.spec.write() = Some(Arc::new(spec));
+        }
+    }
+
+    fn new_oom_kills(&mut self, counted: Option<u64>) -> u64 {
+        let Some(counted) = counted else { return 0 };
+        let before = self.oom_kills.replace(counted);
+        before.map_or(0, |before| counted.saturating_sub(before))
+    }
+
+    /// Gives back all descriptors.
+    fn close(&mut self, handler: &Handler) {
+        handler.pending.lock().clear();
+        self.cgroup.close();
+    }
+}

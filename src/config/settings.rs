@@ -1,0 +1,459 @@
+//! The table of settings: a name, a place in `--help`, and how a text becomes a value.
+//!
+//! Flag, variable and file key all come from the same row, so that they cannot drift apart.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::values::{
+    boolean, check, duration, factor, list, listen, log_filter, non_empty, number, path, positive,
+    url_path,
+};
+use super::{Config, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Storage, limits};
+
+/// Writes one value into the configuration; the error says what would have been right.
+pub type Apply = fn(&mut Config, &str) -> Result<(), String>;
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name with underscores: the key in the file, and the flag as cAdvisor would spell it.
+    pub name: &'static str,
+    /// Heading in `--help`; empty for the ones that are there for cAdvisor's sake only.
+    pub group: &'static str,
+    /// What stands for the value in `--help`; empty for a boolean.
+    pub value: &'static str,
+    /// The default as it would be written, for `--help`.
+    pub default: &'static str,
+    /// One line for `--help`.
+    pub help: &'static str,
+    /// Sets it.
+    pub apply: Apply,
+}
+
+impl Setting {
+    /// The flag in our spelling, without dashes.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The environment variable.
+    pub fn env(&self) -> String {
+        if self.name == "log_level" {
+            "CGAUGE_LOG".to_owned()
+        } else {
+            format!("CGAUGE_{}", self.name.to_uppercase())
+        }
+    }
+
+    /// Whether a bare `--flag` is enough.
+    pub fn is_bool(&self) -> bool {
+        self.value.is_empty()
+    }
+}
+
+/// The setting of this name (with underscores).
+pub fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+const SERVE: &str = "Where to answer";
+const POLL: &str = "Polling";
+const KEEP: &str = "Keeping";
+const PICK: &str = "Which containers and metrics";
+const ROOTS: &str = "Where the kernel's files are";
+const PROCESS: &str = "The process";
+const COMPAT: &str = "";
+
+const fn row(
+    name: &'static str,
+    group: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+    apply: Apply,
+) -> Setting {
+    Setting {
+        name,
+        group,
+        value,
+        default,
+        help,
+        apply,
+    }
+}
+
+/// Every setting. Within one layer they are applied in this order: of two rows that say the same
+/// thing in two ways, the later one wins.
+pub static SETTINGS: &[Setting] = &[
+    row("port", COMPAT, "PORT", "8080", "TCP port", |c, v| {
+        c.server.port = Some(number(v, "a port: a number from 0 to 65535")?);
+        c.server.listen.clear();
+        Ok(())
+    }),
+    row(
+        "listen_ip",
+        COMPAT,
+        "ADDR",
+        "127.0.0.1",
+        "Address to listen on",
+        |c, v| {
+            let want = "an IP address, such as 127.0.0.1 or 0.0.0.0";
+            c.server.listen_ip = if v.is_empty() {
+                None
+            } else {
+                Some(number::<IpAddr>(v, want)?)
+            };
+            c.server.listen.clear();
+            Ok(())
+        },
+    ),
+    row(
+        "listen",
+        SERVE,
+        "ADDR:PORT",
+        "127.0.0.1:8080",
+        "Address to listen on, or unix:/path; may be given more than once",
+        |c, v| {
+            let addresses = list(v)
+                .iter()
+                .map(|item| listen(item))
+                .collect::<Result<Vec<_>, _>>()?;
+            if addresses.is_empty() {
+                return Err("an address to listen on".to_owned());
+            }
+            c.server.listen = addresses;
+            Ok(())
+        },
+    ),
+    row(
+        "prometheus_endpoint",
+        SERVE,
+        "PATH",
+        "/metrics",
+        "Path of the metrics for Prometheus",
+        |c, v| {
+            set(
+                &mut c.server.prometheus_endpoint,
+                url_path(v).and_then(non_empty),
+            )
+        },
+    ),
+    row(
+        "url_base_prefix",
+        SERVE,
+        "PATH",
+        "none",
+        "Put before every path, behind a proxy",
+        |c, v| set(&mut c.server.url_base_prefix, url_path(v)),
+    ),
+    row(
+        "housekeeping_interval",
+        POLL,
+        "DURATION",
+        "1s",
+        "Time between two polls of a container",
+        |c, v| {
+            let want = format!("a duration of at least {MIN_HOUSEKEEPING_INTERVAL:?}");
+            set(
+                &mut c.housekeeping.interval,
+                duration(v).and_then(|d| check(d, d >= MIN_HOUSEKEEPING_INTERVAL, &want)),
+            )
+        },
+    ),
+    row(
+        "max_housekeeping_interval",
+        POLL,
+        "DURATION",
+        "60s",
+        "The same for an idle container, at most",
+        |c, v| set(&mut c.housekeeping.max_interval, positive(v)),
+    ),
+    row(
+        "allow_dynamic_housekeeping",
+        POLL,
+        "",
+        "true",
+        "Poll idle containers less often",
+        |c, v| set(&mut c.housekeeping.dynamic, boolean(v)),
+    ),
+    row(
+        "global_housekeeping_interval",
+        POLL,
+        "DURATION",
+        "1m",
+        "Time between two full listings of the cgroups",
+        |c, v| set(&mut c.housekeeping.global_interval, positive(v)),
+    ),
+    row(
+        "update_machine_info_interval",
+        POLL,
+        "DURATION",
+        "5m",
+        "Time between two readings of the machine's facts",
+        |c, v| set(&mut c.machine.update_interval, positive(v)),
+    ),
+    row(
+        "initial_splay_factor",
+        POLL,
+        "FACTOR",
+        "1.0",
+        "Stretches the first wait by up to this much of the interval",
+        |c, v| set(&mut c.housekeeping.initial_splay_factor, factor(v)),
+    ),
+    row(
+        "jitter_factor",
+        POLL,
+        "FACTOR",
+        "1.0",
+        "Stretches later waits by up to this much of the interval",
+        |c, v| set(&mut c.housekeeping.jitter_factor, factor(v)),
+    ),
+    row(
+        "sampler_threads",
+        POLL,
+        "N",
+        "2",
+        "Threads that read cgroup files",
+        |c, v| {
+            let want = format!("a number of threads from 1 to {MAX_SAMPLER_THREADS}");
+            let threads: usize = number(v, &want)?;
+            set(
+                &mut c.housekeeping.sampler_threads,
+                check(threads, (1..=MAX_SAMPLER_THREADS).contains(&threads), &want),
+            )
+        },
+    ),
+    row(
+        "max_open_files",
+        POLL,
+        "N",
+        "16384",
+        "Cgroup files kept open between polls, at most",
+        |c, v| {
+            set(
+                &mut c.housekeeping.max_open_files,
+                number(v, "a number of files"),
+            )
+        },
+    ),
+    row(
+        "storage_duration",
+        KEEP,
+        "DURATION",
+        "2m",
+        "How long samples are kept",
+        |c, v| set(&mut c.storage.duration, positive(v)),
+    ),
+    row(
+        "event_storage_age_limit",
+        KEEP,
+        "LIMITS",
+        "default=24h",
+        "How long events are kept, by type: default=24h,oom=48h",
+        |c, v| {
+            let (limits, warnings) = limits::age_limits(Storage::default().event_age, v)?;
+            c.storage.event_age = limits;
+            c.warnings.extend(
+                warnings
+                    .into_iter()
+                    .map(|text| format!("event_storage_age_limit: {text}")),
+            );
+            Ok(())
+        },
+    ),
+    row(
+        "event_storage_event_limit",
+        KEEP,
+        "LIMITS",
+        "default=100000",
+        "How many events are kept, by type; 0 none, -1 any number",
+        |c, v| {
+            let (limits, warnings) = limits::count_limits(Storage::default().event_count, v)?;
+            c.storage.event_count = limits;
+            c.warnings.extend(
+                warnings
+                    .into_iter()
+                    .map(|text| format!("event_storage_event_limit: {text}")),
+            );
+            Ok(())
+        },
+    ),
+    row(
+        "docker_only",
+        PICK,
+        "",
+        "false",
+        "Only the root and what a container runtime made",
+        |c, v| set(&mut c.containers.docker_only, boolean(v)),
+    ),
+    row(
+        "raw_cgroup_prefix_whitelist",
+        PICK,
+        "LIST",
+        "all",
+        "Other cgroups only if their name starts so",
+        |c, v| set(&mut c.containers.raw_cgroup_prefixes, Ok(list(v))),
+    ),
+    row(
+        "disable_root_cgroup_stats",
+        PICK,
+        "",
+        "false",
+        "Do not poll the root container",
+        |c, v| set(&mut c.housekeeping.disable_root_cgroup_stats, boolean(v)),
+    ),
+    row(
+        "disable_metrics",
+        PICK,
+        "KINDS",
+        "advtcp,cpu_topology,…",
+        "Metric kinds to switch off instead of the default ones; empty: none",
+        |c, v| {
+            c.metrics.enable = KindSet::EMPTY;
+            set(&mut c.metrics.disable, KindSet::parse(v))
+        },
+    ),
+    row(
+        "enable_metrics",
+        PICK,
+        "KINDS",
+        "none",
+        "Exactly these metric kinds, whatever is disabled",
+        |c, v| set(&mut c.metrics.enable, KindSet::parse(v)),
+    ),
+    row(
+        "store_container_labels",
+        PICK,
+        "",
+        "true",
+        "Every container label becomes a metric label",
+        |c, v| set(&mut c.metrics.store_container_labels, boolean(v)),
+    ),
+    row(
+        "whitelisted_container_labels",
+        PICK,
+        "LIST",
+        "none",
+        "The container labels that do when not every one does",
+        |c, v| set(&mut c.metrics.label_whitelist, Ok(list(v))),
+    ),
+    row(
+        "env_metadata_whitelist",
+        PICK,
+        "LIST",
+        "none",
+        "Environment variables that start so become labels",
+        |c, v| set(&mut c.metrics.env_prefix_whitelist, Ok(list(v))),
+    ),
+    row(
+        "cgroup_root",
+        ROOTS,
+        "DIR",
+        "from mountinfo",
+        "Where the cgroup hierarchies are mounted",
+        |c, v| {
+            c.roots.cgroup_root = if v.is_empty() { None } else { Some(v.into()) };
+            Ok(())
+        },
+    ),
+    row("procfs", ROOTS, "DIR", "/proc", "procfs", |c, v| {
+        set(&mut c.roots.procfs, path(v))
+    }),
+    row("sysfs", ROOTS, "DIR", "/sys", "sysfs", |c, v| {
+        set(&mut c.roots.sysfs, path(v))
+    }),
+    row(
+        "rootfs",
+        ROOTS,
+        "DIR",
+        "/",
+        "The root filesystem of the machine",
+        |c, v| set(&mut c.roots.rootfs, path(v)),
+    ),
+    row(
+        "kmsg",
+        ROOTS,
+        "FILE",
+        "/dev/kmsg",
+        "The kernel log, for OOM kills; empty: do not read it",
+        |c, v| {
+            c.roots.kmsg = if v.is_empty() { None } else { Some(v.into()) };
+            Ok(())
+        },
+    ),
+    row(
+        "machine_id_file",
+        ROOTS,
+        "LIST",
+        "/etc/machine-id,…",
+        "Files with the machine id: the first that can be read",
+        |c, v| {
+            set(
+                &mut c.machine.machine_id_files,
+                Ok(list(v).into_iter().map(PathBuf::from).collect()),
+            )
+        },
+    ),
+    row(
+        "boot_id_file",
+        ROOTS,
+        "LIST",
+        "/proc/sys/kernel/random/boot_id",
+        "Files with the boot id",
+        |c, v| {
+            set(
+                &mut c.machine.boot_id_files,
+                Ok(list(v).into_iter().map(PathBuf::from).collect()),
+            )
+        },
+    ),
+    row("v", COMPAT, "N", "2", "klog verbosity", |c, v| {
+        c.process.log = match number::<i32>(v, "a klog verbosity: a number")? {
+            ..=3 => "info",
+            4..=5 => "debug",
+            6.. => "trace",
+        }
+        .to_owned();
+        Ok(())
+    }),
+    row(
+        "log_level",
+        PROCESS,
+        "LEVEL",
+        "info",
+        "off, error, warn, info, debug, trace, or target=level,…",
+        |c, v| set(&mut c.process.log, log_filter(v)),
+    ),
+    row(
+        "max_procs",
+        PROCESS,
+        "N",
+        "0",
+        "Threads that answer requests; 0: by the number of CPUs",
+        |c, v| {
+            let threads: i64 = number(v, "a number of threads")?;
+            c.process.max_procs = usize::try_from(threads)
+                .ok()
+                .filter(|threads| *threads > 0)
+                .map(|threads| threads.min(MAX_PROCS));
+            Ok(())
+        },
+    ),
+    row(
+        "shutdown_timeout",
+        PROCESS,
+        "DURATION",
+        "10s",
+        "Time that a stop may take",
+        |c, v| set(&mut c.process.shutdown_timeout, positive(v)),
+    ),
+];
+
+/// More threads than this answer nothing faster.
+const MAX_PROCS: usize = 256;
+
+fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! The threads that poll: a queue of containers by time, and one of those that are wanted now.
+//!
+//! They read kernel files and nothing else; whoever answers requests waits for them at most, and is
+//! never blocked by them. A thread that a slow file holds up holds up no other: while all are stuck,
+//! more are started, up to a bound.
+
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::{Handler, Housekeeping};
+use crate::cgroup::file::ReadBuffer;
+use crate::cgroup::network::NetworkNamespaces;
+use crate::cgroup::{ReadContext, Sample};
+use crate::self_metrics::SelfMetrics;
+
+/// Polls are due at multiples of this, so that a thread wakes for many and not for each.
+const GRID: Duration = Duration::from_millis(50);
+
+/// A thread that has been at one container for longer is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+
+/// The most threads there may be while others are stuck.
+const MAX_THREADS: usize = 16;
+
+/// Called with a container and the OOM kills that its counters newly tell.
+pub type OomKillsCounted = Arc<dyn Fn(&Arc<Handler>, u64) + Send + Sync>;
+
+/// What all sampler threads share.
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    housekeeping: Housekeeping,
+    namespaces: Arc<NetworkNamespaces>,
+    metrics: Arc<SelfMetrics>,
+    on_oom_kills: OomKillsCounted,
+    started: Instant,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Wanted now, in order.
+    urgent: VecDeque<(Arc<Handler>, Job)>,
+    /// By time.
+    timed: BinaryHeap<Timed>,
+    last_ticket: u64,
+    stopping: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    Poll,
+    CheckOomKills,
+}
+
+struct Timed {
+    due: Instant,
+    ticket: u64,
+    handler: Weak<Handler>,
+}
+
+impl PartialEq for Timed {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Timed {}
+
+impl PartialOrd for Timed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timed {
+    /// The earliest is the greatest: `BinaryHeap` gives the greatest.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.due, other.ticket).cmp(&(self.due, self.ticket))
+    }
+}
+
+/// The sampler threads and their queue.
+pub struct Sampler {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<Worker>>,
+    base_threads: usize,
+}
+
+struct Worker {
+    /// Milliseconds since `Shared::started` at which the present job was begun, plus one; 0 between
+    /// jobs.
+    busy_since: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sampler").field("base_threads", &self.base_threads).finish_non_exhaustive()
+    }
+}
+
+impl Sampler {
+    /// Starts `threads` threads.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn start(
+        threads: usize,
+        housekeeping: Housekeeping,
+        namespaces: Arc<NetworkNamespaces>,
+        metrics: Arc<SelfMetrics>,
+        on_oom_kills: OomKillsCounted,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            housekeeping,
+            namespaces,
+            metrics,
+            on_oom_kills,
+            started: Instant::now(),
+        });
+        let sampler = Self { shared, threads: Mutex::default(), base_threads: threads.max(1) };
+        for _ in 0..sampler.base_threads {
+            sampler.add_thread()?;
+        }
+        Ok(sampler)
+    }
+
+    fn add_thread(&self) -> io::Result<()> {
+        let mut threads = self.threads.lock();
+        let busy_since = Arc::new(AtomicU64::new(0));
+        let (shared, busy) = (Arc::clone(&self.shared), Arc::clone(&busy_since));
+        let thread = std::thread::Builder::new().name("cgauge-sampler".into()).spawn(move || shared.run(&busy))?;
+        threads.push(Worker { busy_since, thread });
+        self.shared.metrics.samplers.set(threads.len() as u64);
+        Ok(())
+    }
+
+    /// The housekeeping settings.
+    pub fn housekeeping(&self) -> Housekeeping {
+        self.shared.housekeeping
+    }
+
+    /// Polls a new container now, and from then on by its schedule.
+    pub fn add(&self, handler: &Arc<Handler>) {
+        let splay = self.shared.housekeeping.splay(handler.name().as_bytes());
+        let mut queue = self.shared.queue.lock();
+        queue.urgent.push_back((Arc::clone(handler), Job::Poll));
+        queue.schedule(handler, splay);
+        drop(queue);
+        self.shared.wake.notify_one();
+    }
+
+    /// Asks for a poll of what was polled longer than `max_age` ago. The receiver resolves when it is
+    /// done, with an error if the container has gone meanwhile; `None` if there is nothing to wait for.
+    /// However many ask, one poll serves them.
+    pub fn request(&self, handler: &Arc<Handler>, max_age: Duration) -> Option<oneshot::Receiver<()>> {
+        let (queue, done) = handler.demand(max_age)?;
+        if queue {
+            self.shared.queue.lock().urgent.push_back((Arc::clone(handler), Job::Poll));
+            self.shared.wake.notify_one();
+        }
+        Some(done)
+    }
+
+    /// Asks for a look at the OOM kill counter alone.
+    pub fn check_oom_kills(&self, handler: &Arc<Handler>) {
+        if !handler.oom_check_queued.swap(true, Relaxed) {
+            self.shared.queue.lock().urgent.push_back((Arc::clone(handler), Job::CheckOomKills));
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Starts another thread if all are stuck. To be called about once a second.
+    pub fn relieve(&self) {
+        let now = self.shared.now_ms();
+        let all_stuck = {
+            let threads = self.threads.lock();
+            threads.len() < MAX_THREADS
+                && threads.iter().all(|worker| {
+                    let since = worker.busy_since.load(Relaxed);
+                    since != 0 && now.saturating_sub(since) > STUCK_AFTER.as_millis() as u64
+                })
+        };
+        if all_stuck {
+            tracing::warn!("all samplers are held up by slow files: starting another (see cgauge_file_slow_reads_total)");
+            if let Err(error) = self.add_thread() {
+                tracing::error!(%error, "cannot start a sampler thread");
+            }
+        }
+    }
+
+    /// Stops all threads, and waits for those that are not stuck until `deadline`.
+    pub fn stop(&self, deadline: Instant) {
+        self.shared.queue.lock().stopping = true;
+        self.shared.wake.notify_all();
+        for worker in std::mem::take(&mut *self.threads.lock()) {
+            while !worker.thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !worker.thread.is_finished() {
+                tracing::warn!("a sampler is held up by a slow file and is left behind");
+            } else if worker.thread.join().is_err() {
+                tracing::error!("a sampler had panicked");
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn schedule(&mut self, handler: &Arc<Handler>, after: Duration) {
+        self.last_ticket += 1;
+        handler.ticket.store(self.last_ticket, Relaxed);
+        let due = Instant::now() + after;
+        self.timed.push(Timed { due, ticket: self.last_ticket, handler: Arc::downgrade(handler) });
+    }
+}
+
+impl Shared {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn run(&self, busy_since: &AtomicU64) {
+        let mut context = ReadContext { buffer: ReadBuffer::default(), namespaces: Arc::clone(&self.namespaces) };
+        let mut sample = Sample::default();
+        while let Some((handler, job)) = self.next() {
+            busy_since.store(self.now_ms(), Relaxed);
+            let work = std::panic::AssertUnwindSafe(|| self.work(&handler, job, &mut context, &mut sample));
+            if std::panic::catch_unwind(work).is_err() {
+                tracing::error!(container = %handler.name(), "polling panicked: this is a bug of cgauge; the container is left alone from now on");
+            }
+            busy_since.store(0, Relaxed);
+        }
+    }
+
+    fn work(&self, handler: &Arc<Handler>, job: Job, context: &mut ReadContext, sample: &mut Sample) {
+        let new_oom_kills = match job {
+            Job::CheckOomKills => handler.check_oom_kills(context),
+            Job::Poll => {
+                let started = Instant::now();
+                let polled = handler.poll(context, sample, &self.housekeeping);
+                self.metrics.polls.inc();
+                self.metrics.poll_ns.add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                if let Some(interval) = polled.next {
+                    self.queue.lock().schedule(handler, interval);
+                }
+                polled.new_oom_kills
+            }
+        };
+        if new_oom_kills > 0 {
+            (self.on_oom_kills)(handler, new_oom_kills);
+        }
+    }
+
+    /// The next job, when it is due. `None` to stop.
+    fn next(&self) -> Option<(Arc<Handler>, Job)> {
+        let mut queue = self.queue.lock();
+        loop {
+            if queue.stopping {
+                return None;
+            }
+            if let Some(job) = queue.urgent.pop_front() {
+                if !queue.urgent.is_empty() {
+                    self.wake.notify_one();
+                }
+                return Some(job);
+            }
+            let now = Instant::now();
+            let Some(first) = queue.timed.peek() else {
+                self.wake.wait(&mut queue);
+                continue;
+            };
+            if first.due > now {
+                let until = self.on_grid(first.due);
+                self.wake.wait_until(&mut queue, until);
+                continue;
+            }
+            let Some(timed) = queue.timed.pop() else { continue };
+            // A later entry for the same container, or none any more: this one is void.
+            let Some(handler) = timed.handler.upgrade() else { continue };
+            if handler.ticket.load(Relaxed) != timed.ticket {
+                continue;
+            }
+            if now.duration_since(timed.due) > self.housekeeping.interval {
+                self.metrics.polls_late.inc();
+            }
+            if queue.timed.peek().is_some_and(|next| next.due <= now) {
+                self.wake.notify_one();
+            }
+            return Some((handler, Job::Poll));
+        }
+    }
+
+    /// The next point of the grid at or after `due`.
+    fn on_grid(&self, due: Instant) -> Instant {
+        let since = due.saturating_duration_since(self.started).as_nanos();
+        let points = since.div_ceil(GRID.as_nanos());
+        let offset = u64::try_from(points.saturating_mul(GRID.as_nanos())).unwrap_or(u64::MAX);
+        self.started + Duration::from_nanos(offset)
+    }
+}

@@ -1,0 +1,75 @@
+//! Pure: when a container is polled next.
+
+use std::time::Duration;
+
+/// The housekeeping settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Housekeeping {
+    /// Between two polls of a container that does something.
+    pub interval: Duration,
+    /// The most that this is stretched to for one that does nothing.
+    pub max_interval: Duration,
+    /// Whether to stretch at all.
+    pub dynamic: bool,
+}
+
+impl Default for Housekeeping {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(1), max_interval: Duration::from_secs(60), dynamic: true }
+    }
+}
+
+impl Housekeeping {
+    /// The interval after one of `interval`: twice as long while nothing changes, the base interval
+    /// as soon as something does.
+    pub fn next(&self, interval: Duration, changed: bool) -> Duration {
+        if changed || !self.dynamic {
+            return self.interval;
+        }
+        (interval * 2).min(self.max_interval).max(self.interval)
+    }
+
+    /// When within its first interval a container is polled a second time: spread by a hash of its
+    /// name, so that containers that were found together are not polled together ever after.
+    pub fn splay(&self, name: &[u8]) -> Duration {
+        // FNV-1a
+        let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        self.interval.mul_f64((hash >> 40) as f64 / (1_u64 << 24) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_containers_are_polled_less_and_stay_so_until_they_move() {
+        let housekeeping = Housekeeping::default();
+        let mut interval = housekeeping.interval;
+        let mut seconds = Vec::new();
+        for _ in 0..8 {
+            interval = housekeeping.next(interval, false);
+            seconds.push(interval.as_secs());
+        }
+        assert_eq!(seconds, [2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(housekeeping.next(interval, true), housekeeping.interval);
+        let fixed = Housekeeping { dynamic: false, ..housekeeping };
+        assert_eq!(fixed.next(fixed.interval, false), fixed.interval);
+        let odd = Housekeeping { max_interval: Duration::from_millis(1), ..housekeeping };
+        assert_eq!(odd.next(odd.interval, false), odd.interval, "never below the base interval");
+    }
+
+    #[test]
+    fn containers_are_spread_over_the_first_interval() {
+        let housekeeping = Housekeeping::default();
+        let offsets: Vec<Duration> =
+            (0..1000).map(|number| housekeeping.splay(format!("/pod{number}").as_bytes())).collect();
+        for tenth in 0..10 {
+            let bounds = Duration::from_millis(tenth * 100)..Duration::from_millis(tenth * 100 + 100);
+            let inside = offsets.iter().filter(|offset| bounds.contains(offset)).count();
+            assert!((50..200).contains(&inside), "{inside} of 1000 in tenth {tenth}");
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! Kernel log records to OOM kills.

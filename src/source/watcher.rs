@@ -1,0 +1,423 @@
+//! The thread that follows the cgroup tree: inotify events, and listings where they do not reach.
+//!
+//! Every directory is watched before it is listed, so nothing made in between is lost. What inotify
+//! cannot tell is found by listing everything again: after a queue overflow, a lost watch, and once
+//! per global housekeeping interval in any case. When watches run out (`fs.inotify.max_user_watches`)
+//! the rest of the tree is found by listing alone, as often as its cost allows.
+//!
+//! On cgroupfs a removed directory takes no watch with it: only the parent's event says so, and the
+//! watch has to be taken off by hand. `*.mount` cgroups are passed over: they never hold containers,
+//! and a node can have thousands.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+
+use super::tree::{Change, Learnt, Tree};
+use super::{FileChange, SourceEvent};
+use crate::cgroup::file::open_directory;
+use crate::cgroup::{ContainerName, Hierarchies, HierarchyId};
+use crate::self_metrics::SelfMetrics;
+
+/// Room for events in one read: a burst of a thousand containers in a handful of reads.
+const EVENT_BUFFER_BYTES: usize = 64 * 1024;
+
+/// With watches exhausted, the shortest pause between two listings.
+const MIN_LISTING_PAUSE: Duration = Duration::from_millis(250);
+
+/// And the share of one CPU that they may take: one in so many.
+const LISTING_SHARE: u32 = 10;
+
+/// The kernel takes paths of up to this many bytes in one call, the end included.
+const PATH_MAX: usize = 4096;
+
+/// Where the events go. False means that nobody wants them any more.
+pub type Inlet = Box<dyn FnMut(SourceEvent) -> bool + Send>;
+
+/// The running watcher. Dropping it without [`stop`](Self::stop) leaves the thread to itself.
+#[derive(Debug)]
+pub struct Watcher {
+    stop: Arc<EventFd>,
+    thread: JoinHandle<()>,
+}
+
+impl Watcher {
+    /// Starts to watch `hierarchies`, and to list them every `interval`.
+    ///
+    /// # Errors
+    /// If the thread or its stop signal cannot be made. A kernel without inotify, or without any
+    /// instance left, is no error: then listings do all the work.
+    pub fn spawn(
+        hierarchies: Arc<Hierarchies>,
+        interval: Duration,
+        metrics: Arc<SelfMetrics>,
+        inlet: Inlet,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let inotify = Inotify::init()
+            .inspect_err(|error| {
+                tracing::warn!(%error, "inotify is not to be had (fs.inotify.max_user_instances?): containers are found by listing");
+            })
+            .ok();
+        let task = Task {
+            watches: inotify.as_ref().map(Inotify::watches),
+            inotify,
+            hierarchies,
+            interval,
+            metrics,
+            inlet,
+            tree: Tree::default(),
+            descriptors: HashMap::new(),
+            changes: Vec::new(),
+            exhausted: false,
+            wanted: true,
+        };
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("cgauge-watcher".into()).spawn(move || task.run(&stopped))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Stops the thread and waits for it.
+    pub fn stop(self) {
+        let _ = self.stop.write(1);
+        if self.thread.join().is_err() {
+            tracing::error!("the cgroup watcher had panicked");
+        }
+    }
+}
+
+struct Task {
+    inotify: Option<Inotify>,
+    watches: Option<Watches>,
+    hierarchies: Arc<Hierarchies>,
+    interval: Duration,
+    metrics: Arc<SelfMetrics>,
+    inlet: Inlet,
+    tree: Tree,
+    descriptors: HashMap<i32, WatchDescriptor>,
+    changes: Vec<Change>,
+    /// Whether the last listing left directories without a watch.
+    exhausted: bool,
+    /// Whether anybody still takes events.
+    wanted: bool,
+}
+
+/// What one read of the queue asks for beyond the events themselves.
+#[derive(Debug, Default)]
+struct Batch {
+    relist: bool,
+    read: usize,
+}
+
+impl Task {
+    fn run(mut self, stop: &EventFd) {
+        let mut took = self.list_all();
+        self.tell(SourceEvent::Listed);
+        let mut next_listing = Instant::now() + self.pause(took);
+        let mut buffer = vec![0; EVENT_BUFFER_BYTES];
+        while self.wanted {
+            let until = next_listing.saturating_duration_since(Instant::now());
+            match self.wait(stop, until) {
+                Ok(Wake::Stop) => break,
+                Ok(Wake::Events) => {
+                    if self.read_events(&mut buffer).relist {
+                        next_listing = Instant::now();
+                    }
+                }
+                Ok(Wake::Timeout) => {}
+                Err(errno) => {
+                    tracing::error!(%errno, "cannot wait for cgroup events: containers are found by listing");
+                    self.inotify = None;
+                    self.watches = None;
+                }
+            }
+            if next_listing <= Instant::now() {
+                took = self.list_all();
+                next_listing = Instant::now() + self.pause(took);
+            }
+        }
+    }
+
+    /// How long to wait for the next listing, when the last one took so long.
+    fn pause(&self, took: Duration) -> Duration {
+        if self.exhausted || self.inotify.is_none() {
+            (took * LISTING_SHARE).max(MIN_LISTING_PAUSE).min(self.interval)
+        } else {
+            self.interval
+        }
+    }
+
+    fn wait(&self, stop: &EventFd, until: Duration) -> Result<Wake, Errno> {
+        let mut fds = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.inotify.as_ref().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)));
+        // Rounded up: waking a moment early would mean waking again and again.
+        let millis = u32::try_from(until.as_millis()).unwrap_or(u32::MAX).saturating_add(1);
+        match poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) | Err(Errno::EINTR) => Ok(Wake::Timeout),
+            Ok(_) if fds[0].any() == Some(true) => Ok(Wake::Stop),
+            Ok(_) => Ok(Wake::Events),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Reads what is in the queue, once.
+    fn read_events(&mut self, buffer: &mut [u8]) -> Batch {
+        let mut batch = Batch::default();
+        let Some(mut inotify) = self.inotify.take() else { return batch };
+        match inotify.read_events(buffer) {
+            Ok(events) => {
+                let mut last = None;
+                for event in events {
+                    batch.read += 1;
+                    self.handle(event.wd.get_watch_descriptor_id(), event.mask, event.name, &mut batch, &mut last);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot read cgroup events: listing instead");
+                batch.relist = true;
+            }
+        }
+        self.inotify = Some(inotify);
+        batch
+    }
+
+    fn handle(
+        &mut self,
+        watch: i32,
+        mask: EventMask,
+        name: Option<&OsStr>,
+        batch: &mut Batch,
+        last: &mut Option<(i32, FileChange)>,
+    ) {
+        if mask.contains(EventMask::Q_OVERFLOW) {
+            self.metrics.watch_overflows.inc();
+            batch.relist = true;
+            return;
+        }
+        if mask.contains(EventMask::IGNORED) {
+            self.descriptors.remove(&watch);
+            // We forget a watch before we take it off: this one the kernel took.
+            batch.relist |= self.tree.watch_lost(watch);
+            return;
+        }
+        let Some((hierarchy, parent)) = self.tree.watched_directory(watch).cloned() else { return };
+        let Some(name) = name else { return };
+        if !mask.contains(EventMask::ISDIR) {
+            let change = FileChange::of(name.as_bytes());
+            if mask.contains(EventMask::MODIFY) && last.replace((watch, change)) != Some((watch, change)) {
+                self.tell(SourceEvent::File(parent, change));
+            }
+            return;
+        }
+        if is_passed_over(name) {
+            return;
+        }
+        let child = parent.child(name);
+        if mask.intersects(EventMask::CREATE | EventMask::MOVED_TO) {
+            self.take_up(hierarchy, child, Learnt::ByEvent, None);
+        } else if mask.contains(EventMask::DELETE) {
+            let now = self.inode(hierarchy, &child);
+            let watch = self.tree.removal_event(hierarchy, &child, now, &mut self.changes);
+            self.unwatch(watch);
+            self.flush();
+        } else if mask.contains(EventMask::MOVED_FROM) {
+            for name in self.tree.within(hierarchy, &child) {
+                self.let_go(hierarchy, &name);
+            }
+        }
+    }
+
+    /// Lists every hierarchy, takes up what is new and lets go of what is missing.
+    fn list_all(&mut self) -> Duration {
+        let started = Instant::now();
+        self.metrics.listings.inc();
+        let was_exhausted = std::mem::take(&mut self.exhausted);
+        let ids: Vec<HierarchyId> = self.hierarchies.iter().map(|(id, _)| id).collect();
+        for hierarchy in ids {
+            let mut listed = HashMap::new();
+            self.take_up(hierarchy, ContainerName::root(), Learnt::ByListing, Some(&mut listed));
+            for name in self.tree.missing(hierarchy, &listed) {
+                self.let_go(hierarchy, &name);
+            }
+        }
+        if self.exhausted && !was_exhausted && self.inotify.is_some() {
+            tracing::warn!(
+                watched = self.tree.watch_count(),
+                directories = self.tree.directory_count(),
+                "inotify watches are exhausted: the rest of the cgroups is found by listing, which is \
+                 slower; raise fs.inotify.max_user_watches"
+            );
+        }
+        let unwatched = self.tree.directory_count() - self.tree.watch_count();
+        self.metrics.unwatched.set(unwatched as u64);
+        started.elapsed()
+    }
+
+    /// Takes up a directory and everything below it. With `listed`, all of it is visited and noted
+    /// there, known or not; without, what is known is not entered again.
+    fn take_up(
+        &mut self,
+        hierarchy: HierarchyId,
+        name: ContainerName,
+        learnt: Learnt,
+        mut listed: Option<&mut HashMap<ContainerName, u64>>,
+    ) {
+        // A stack, not recursion: nothing bounds the depth of the tree.
+        let mut pending = vec![(name, learnt)];
+        while let Some((name, learnt)) = pending.pop() {
+            let path = name.below(&self.hierarchies.get(hierarchy).root);
+            let opened = open_directory(&path).and_then(|fd| Ok((fstat(&fd)?.st_ino, fd)));
+            let (inode, fd) = match opened {
+                Ok((inode, fd)) => (inode, fd),
+                Err(errno) => {
+                    if learnt == Learnt::ByEvent {
+                        // Made and removed already, or not to be looked at: it was there all the same.
+                        self.tree.created(hierarchy, &name, None, learnt, &mut self.changes);
+                        self.flush();
+                    }
+                    if !matches!(errno, Errno::ENOENT | Errno::ENODEV) {
+                        tracing::debug!(path = %path.display(), %errno, "cannot open cgroup");
+                    }
+                    continue;
+                }
+            };
+            if let Some(listed) = listed.as_deref_mut() {
+                listed.insert(name.clone(), inode);
+            }
+            let known = self.tree.knows(hierarchy, &name, Some(inode));
+            if known && listed.is_none() && self.tree.is_watched(hierarchy, &name) {
+                continue;
+            }
+            if !known {
+                // One that was replaced unnoticed takes its watch with it.
+                let stale = self.tree.removed(hierarchy, &name, &mut self.changes);
+                self.unwatch(stale);
+                self.tree.created(hierarchy, &name, Some(inode), learnt, &mut self.changes);
+                self.flush();
+            }
+            self.watch(hierarchy, &name, &path, &fd);
+            match children(&fd) {
+                Ok(children) => pending.extend(
+                    children
+                        .into_iter()
+                        .filter(|child| !is_passed_over(child))
+                        .map(|child| (name.child(&child), Learnt::ByListing)),
+                ),
+                Err(errno) => tracing::debug!(path = %path.display(), %errno, "cannot list cgroup"),
+            }
+        }
+    }
+
+    fn watch(&mut self, hierarchy: HierarchyId, name: &ContainerName, path: &std::path::Path, fd: &OwnedFd) {
+        if self.exhausted || self.tree.is_watched(hierarchy, name) {
+            return;
+        }
+        let Some(watches) = &mut self.watches else {
+            self.exhausted = true;
+            return;
+        };
+        let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::MODIFY | WatchMask::ONLYDIR;
+        let added = if path.as_os_str().len() < PATH_MAX {
+            watches.add(path, mask)
+        } else {
+            watches.add(PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())), mask)
+        };
+        match added {
+            Ok(descriptor) => {
+                let watch = descriptor.get_watch_descriptor_id();
+                self.descriptors.insert(watch, descriptor);
+                self.tree.watched(hierarchy, name, watch);
+                self.metrics.watches.set(self.tree.watch_count() as u64);
+            }
+            Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOENT | Errno::ENODEV) => {}
+                Some(Errno::ENOSPC | Errno::ENOMEM) => self.exhausted = true,
+                _ => {
+                    tracing::debug!(path = %path.display(), %error, "cannot watch cgroup");
+                    self.exhausted = true;
+                }
+            },
+        }
+    }
+
+    fn let_go(&mut self, hierarchy: HierarchyId, name: &ContainerName) {
+        let watch = self.tree.removed(hierarchy, name, &mut self.changes);
+        self.unwatch(watch);
+        self.flush();
+    }
+
+    fn unwatch(&mut self, watch: Option<i32>) {
+        let (Some(watch), Some(watches)) = (watch, &mut self.watches) else { return };
+        if let Some(descriptor) = self.descriptors.remove(&watch) {
+            // An error (EINVAL) only says that the kernel has taken it off already.
+            let _ = watches.remove(descriptor);
+        }
+        self.metrics.watches.set(self.tree.watch_count() as u64);
+    }
+
+    fn inode(&self, hierarchy: HierarchyId, name: &ContainerName) -> Option<u64> {
+        let path = name.below(&self.hierarchies.get(hierarchy).root);
+        match nix::sys::stat::stat(&path) {
+            Err(Errno::ENAMETOOLONG) => open_directory(&path).and_then(|fd| fstat(&fd)).ok(),
+            found => found.ok(),
+        }
+        .map(|stat| stat.st_ino)
+    }
+
+    /// Hands on what has become of containers.
+    fn flush(&mut self) {
+        for change in std::mem::take(&mut self.changes) {
+            self.tell(SourceEvent::Tree(change));
+        }
+    }
+
+    fn tell(&mut self, event: SourceEvent) {
+        self.wanted &= (self.inlet)(event);
+    }
+}
+
+enum Wake {
+    Stop,
+    Events,
+    Timeout,
+}
+
+/// Cgroups that systemd makes for mount points.
+fn is_passed_over(name: &OsStr) -> bool {
+    name.as_bytes().ends_with(b".mount")
+}
+
+/// The names of the directories in an open directory.
+fn children(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut listing = Dir::from_fd(openat(directory, ".", flags, Mode::empty())?)?;
+    let mut names = Vec::new();
+    for entry in listing.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_directory = match entry.file_type() {
+            Some(kind) => kind == Type::Directory,
+            None => fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR),
+        };
+        if is_directory && !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(OsStr::from_bytes(name.to_bytes()).to_owned());
+        }
+    }
+    Ok(names)
+}
