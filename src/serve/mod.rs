@@ -35,6 +35,7 @@
 //! | [`compress`] | gzip, when asked for and worth it |
 //! | [`json`] | JSON with the escapes that Go's encoder makes |
 //! | [`metrics`] | `/metrics`: the table of families and the text format |
+//! | [`routes`] | what is asked, and who answers |
 
 pub mod listen;
 mod socket;
@@ -44,6 +45,7 @@ mod connection;
 pub mod json;
 pub mod server;
 pub mod metrics;
+pub mod routes;
 
 #[cfg(test)]
 mod tests;
