@@ -23,7 +23,10 @@ pub mod cache;
 pub mod handler;
 pub mod manager;
 pub mod query;
+pub mod monitor;
 pub mod wire;
 pub mod serve;
 pub mod config;
 pub mod agent;
+
+pub use monitor::{Monitor, MonitorBuilder};

@@ -1,1 +1,24 @@
-//! One integration binary.
+//! Black-box tests of the `cgauge` binary on real cgroups: one integration binary, which runs on a v1
+//! or hybrid machine as it is, and unchanged inside a guest with a pure v2 hierarchy (`.ci/run`).
+//!
+//! What a test lacks (root, a controller) it says and skips; see `support` for the variables.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::string_slice
+)]
+
+mod support;
+
+mod architecture;
+mod churn;
+mod errors;
+mod hostile;
+mod identity;
+mod nobody;
+mod oom;
+mod pipeline;
+mod shutdown;
+mod streams;

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use crate::cgroup::columns::Columns;
-use crate::cgroup::stats::{DeviceNumber, HugetlbStats, InterfaceStats, IoStats, NetworkStats, Sample};
+use crate::cgroup::stats::{
+    DeviceNumber, HugetlbStats, InterfaceStats, IoStats, NetworkStats, Sample,
+};
 
 /// More columns than any sample has: a host with ten thousand CPUs and as many devices.
 const MAX_COLUMNS: usize = 1 << 20;
@@ -30,7 +32,11 @@ impl Shape {
             devices: sample.io.iter().map(|entry| entry.device).collect(),
             page_sizes: sample.hugetlb.iter().map(|entry| entry.0).collect(),
             network: sample.network.as_ref().map(|network| {
-                let names = network.interfaces.iter().map(|(name, _)| Arc::clone(name)).collect();
+                let names = network
+                    .interfaces
+                    .iter()
+                    .map(|(name, _)| Arc::clone(name))
+                    .collect();
                 (network.namespace, network.host, names)
             }),
         }
@@ -43,14 +49,22 @@ impl Shape {
             (Some((namespace, host, names)), Some(network)) => {
                 *namespace == network.namespace
                     && *host == network.host
-                    && names.iter().eq(network.interfaces.iter().map(|(name, _)| name))
+                    && names
+                        .iter()
+                        .eq(network.interfaces.iter().map(|(name, _)| name))
             }
             _ => false,
         };
         network
             && self.cpus == sample.per_cpu_ns.len()
-            && self.devices.iter().eq(sample.io.iter().map(|entry| &entry.device))
-            && self.page_sizes.iter().eq(sample.hugetlb.iter().map(|entry| &entry.0))
+            && self
+                .devices
+                .iter()
+                .eq(sample.io.iter().map(|entry| &entry.device))
+            && self
+                .page_sizes
+                .iter()
+                .eq(sample.hugetlb.iter().map(|entry| &entry.0))
     }
 
     /// Gives `sample` this shape; its figures are to be filled in.
@@ -61,14 +75,26 @@ impl Shape {
         sample.per_cpu_ns.clear();
         sample.per_cpu_ns.resize(self.cpus, 0);
         sample.io.clear();
-        sample.io.extend(self.devices.iter().map(|&device| IoStats::new(device)));
+        sample
+            .io
+            .extend(self.devices.iter().map(|&device| IoStats::new(device)));
         sample.hugetlb.clear();
-        sample.hugetlb.extend(self.page_sizes.iter().map(|&size| (size, HugetlbStats::default())));
-        sample.network = self.network.as_ref().map(|(namespace, host, names)| NetworkStats {
-            namespace: *namespace,
-            host: *host,
-            interfaces: names.iter().map(|name| (Arc::clone(name), InterfaceStats::default())).collect(),
-        });
+        sample.hugetlb.extend(
+            self.page_sizes
+                .iter()
+                .map(|&size| (size, HugetlbStats::default())),
+        );
+        sample.network = self
+            .network
+            .as_ref()
+            .map(|(namespace, host, names)| NetworkStats {
+                namespace: *namespace,
+                host: *host,
+                interfaces: names
+                    .iter()
+                    .map(|name| (Arc::clone(name), InterfaceStats::default()))
+                    .collect(),
+            });
     }
 }
 

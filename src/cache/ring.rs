@@ -22,7 +22,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_age: Duration::from_secs(120), max_bytes: 256 * 1024 }
+        Self {
+            max_age: Duration::from_secs(120),
+            max_bytes: 256 * 1024,
+        }
     }
 }
 
@@ -59,7 +62,10 @@ pub struct Ring {
 impl Ring {
     /// An empty ring.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, ..Self::default() }
+        Self {
+            limits,
+            ..Self::default()
+        }
     }
 
     /// Adds a sample. True if any of its figures differs from the sample before.
@@ -67,7 +73,11 @@ impl Ring {
         let fits = self.open.shape.fits(sample);
         if !fits || self.open.times.len() >= BLOCK_SAMPLES {
             let before = std::mem::take(&mut self.words);
-            self.seal(if fits { Arc::clone(&self.open.shape) } else { Arc::new(Shape::of(sample)) });
+            self.seal(if fits {
+                Arc::clone(&self.open.shape)
+            } else {
+                Arc::new(Shape::of(sample))
+            });
             self.open.times.push(sample.timestamp);
             codec::encode(sample, &mut self.words, &mut self.open.bytes);
             self.evict();
@@ -79,7 +89,13 @@ impl Ring {
 
     /// Closes the open block and begins another.
     fn seal(&mut self, shape: Arc<Shape>) {
-        let mut block = std::mem::replace(&mut self.open, Block { shape, ..Block::default() });
+        let mut block = std::mem::replace(
+            &mut self.open,
+            Block {
+                shape,
+                ..Block::default()
+            },
+        );
         if block.times.is_empty() {
             return;
         }
@@ -103,7 +119,8 @@ impl Ring {
 
     /// The time up to which samples are too old.
     fn oldest_wanted(&self) -> Option<Timestamp> {
-        self.newest_time().map(|newest| newest.saturating_sub(self.limits.max_age))
+        self.newest_time()
+            .map(|newest| newest.saturating_sub(self.limits.max_age))
     }
 
     /// When the newest sample was taken.
@@ -113,7 +130,9 @@ impl Ring {
 
     /// The newest sample, written into `sample`. False if there is none.
     pub fn latest(&self, sample: &mut Sample) -> bool {
-        let Some(time) = self.newest_time() else { return false };
+        let Some(time) = self.newest_time() else {
+            return false;
+        };
         self.open.shape.shape(sample);
         codec::fill(&self.words, sample);
         sample.timestamp = time;
@@ -134,13 +153,18 @@ impl Ring {
         let mut parts = Vec::new();
         let open = Arc::new(self.open.clone());
         for block in self.sealed.iter().chain([&open]) {
-            let indices: Vec<usize> =
-                (0..block.times.len()).filter(|&at| wanted(&block.times[at])).collect();
+            let indices: Vec<usize> = (0..block.times.len())
+                .filter(|&at| wanted(&block.times[at]))
+                .collect();
             let dropped = skip.min(indices.len());
             skip -= dropped;
             if let Some(&first) = indices.get(dropped) {
                 let last = indices.last().copied().unwrap_or(first);
-                parts.push(Part { block: Arc::clone(block), first, last });
+                parts.push(Part {
+                    block: Arc::clone(block),
+                    first,
+                    last,
+                });
             }
         }
         Series { parts }
@@ -168,7 +192,10 @@ pub struct Series {
 impl Series {
     /// How many samples.
     pub fn len(&self) -> usize {
-        self.parts.iter().map(|part| part.last + 1 - part.first).sum()
+        self.parts
+            .iter()
+            .map(|part| part.last + 1 - part.first)
+            .sum()
     }
 
     /// Whether there is none.
@@ -185,14 +212,19 @@ impl Series {
     }
 
     /// As [`for_each`](Self::for_each), ended by the first error.
-    pub fn try_for_each<E>(&self, mut visit: impl FnMut(&Sample) -> Result<(), E>) -> Result<(), E> {
+    pub fn try_for_each<E>(
+        &self,
+        mut visit: impl FnMut(&Sample) -> Result<(), E>,
+    ) -> Result<(), E> {
         let (mut words, mut sample) = (Vec::new(), Sample::default());
         for part in &self.parts {
             words.clear();
             part.block.shape.shape(&mut sample);
             let mut bytes = &part.block.bytes[..];
             for at in 0..=part.last {
-                let Some(rest) = codec::decode(bytes, &mut words) else { break };
+                let Some(rest) = codec::decode(bytes, &mut words) else {
+                    break;
+                };
                 bytes = rest;
                 if at >= part.first {
                     codec::fill(&words, &mut sample);
@@ -218,17 +250,27 @@ mod tests {
     use crate::cgroup::stats::DeviceNumber;
 
     fn sample(second: i64) -> Sample {
-        let mut sample = Sample { timestamp: Timestamp(second * 1_000_000_000), ..Sample::default() };
+        let mut sample = Sample {
+            timestamp: Timestamp(second * 1_000_000_000),
+            ..Sample::default()
+        };
         sample.cpu.usage_ns = Some(second.unsigned_abs() * 7);
         sample
     }
 
     fn seconds(series: &Series) -> Vec<i64> {
-        series.to_vec().iter().map(|sample| sample.timestamp.0 / 1_000_000_000).collect()
+        series
+            .to_vec()
+            .iter()
+            .map(|sample| sample.timestamp.0 / 1_000_000_000)
+            .collect()
     }
 
     fn ring(seconds: i64) -> Ring {
-        let mut ring = Ring::new(Limits { max_age: Duration::from_secs(120), max_bytes: 1 << 20 });
+        let mut ring = Ring::new(Limits {
+            max_age: Duration::from_secs(120),
+            max_bytes: 1 << 20,
+        });
         for second in 1..=seconds {
             assert!(ring.push(&sample(second)));
         }
@@ -238,7 +280,10 @@ mod tests {
     #[test]
     fn what_was_put_in_comes_out_in_order_and_within_age() {
         let ring = ring(500);
-        assert_eq!(seconds(&ring.series(Range::default())), (381..=500).collect::<Vec<_>>());
+        assert_eq!(
+            seconds(&ring.series(Range::default())),
+            (381..=500).collect::<Vec<_>>()
+        );
         for entry in ring.series(Range::default()).to_vec() {
             assert_eq!(entry, sample(entry.timestamp.0 / 1_000_000_000));
         }
@@ -255,7 +300,14 @@ mod tests {
         assert_eq!(range(None, None, Some(2)), [99, 100]);
         assert_eq!(range(at(90), at(20), None), [0; 0]);
         assert_eq!(range(None, None, Some(0)), [0; 0]);
-        assert_eq!(ring.series(Range { newest: Some(40), ..Range::default() }).len(), 40);
+        assert_eq!(
+            ring.series(Range {
+                newest: Some(40),
+                ..Range::default()
+            })
+            .len(),
+            40
+        );
     }
 
     #[test]
@@ -270,7 +322,10 @@ mod tests {
     fn a_new_device_does_not_disturb_what_was_there() {
         let mut ring = ring(3);
         let mut with_device = sample(4);
-        with_device.io_mut(DeviceNumber { major: 8, minor: 0 }).ops.read = Some(5);
+        with_device
+            .io_mut(DeviceNumber { major: 8, minor: 0 })
+            .ops
+            .read = Some(5);
         assert!(ring.push(&with_device));
         assert!(ring.push(&sample(5)));
         let samples = ring.series(Range::default()).to_vec();
@@ -287,12 +342,19 @@ mod tests {
             idle.timestamp = Timestamp(second * 1_000_000_000);
             assert!(!ring.push(&idle), "second {second}");
         }
-        assert!(ring.bytes() < 400, "{} bytes for idle samples", ring.bytes());
+        assert!(
+            ring.bytes() < 400,
+            "{} bytes for idle samples",
+            ring.bytes()
+        );
     }
 
     #[test]
     fn size_is_bounded() {
-        let mut ring = Ring::new(Limits { max_age: Duration::from_secs(1_000_000), max_bytes: 1_000 });
+        let mut ring = Ring::new(Limits {
+            max_age: Duration::from_secs(1_000_000),
+            max_bytes: 1_000,
+        });
         for second in 1..=10_000 {
             ring.push(&sample(second));
         }

@@ -84,7 +84,16 @@ impl Cgroup {
     pub fn new(name: ContainerName, plan: Arc<Plan>, budget: Arc<FdBudget>) -> Self {
         let directories = (0..plan.hierarchies.count()).map(|_| None).collect();
         let slots = plan.files.iter().map(|_| Slot::default()).collect();
-        Self { name, plan, budget, directories, slots, polls: 0, keep_open: true, member: Member::default() }
+        Self {
+            name,
+            plan,
+            budget,
+            directories,
+            slots,
+            polls: 0,
+            keep_open: true,
+            member: Member::default(),
+        }
     }
 
     /// The container's name.
@@ -108,7 +117,10 @@ impl Cgroup {
             return Err(fail(Errno::ENOENT));
         }
         let handle = Kept::new(handle, &self.budget).ok();
-        self.directories[hierarchy.index()] = Some(Directory { inode: found, handle });
+        self.directories[hierarchy.index()] = Some(Directory {
+            inode: found,
+            handle,
+        });
         Ok(())
     }
 
@@ -124,8 +136,12 @@ impl Cgroup {
 
     /// Closes everything: the container has gone.
     pub fn close(&mut self) {
-        self.directories.iter_mut().for_each(|directory| *directory = None);
-        self.slots.iter_mut().for_each(|slot| slot.state = State::Closed);
+        self.directories
+            .iter_mut()
+            .for_each(|directory| *directory = None);
+        self.slots
+            .iter_mut()
+            .for_each(|slot| slot.state = State::Closed);
     }
 
     /// Whether to keep files open between polls: for busy containers. Idle ones give theirs back.
@@ -155,8 +171,15 @@ impl Cgroup {
         for at in 0..plan.files.len() {
             found |= self.read_file(at, &mut context.buffer, out);
         }
-        if self.name.is_root() && plan.hierarchies.mode == Mode::V2 && out.memory.usage_bytes.is_none() {
-            out.memory.usage_bytes = out.memory.anon_bytes.zip(out.memory.file_bytes).map(|(a, b)| a + b);
+        if self.name.is_root()
+            && plan.hierarchies.mode == Mode::V2
+            && out.memory.usage_bytes.is_none()
+        {
+            out.memory.usage_bytes = out
+                .memory
+                .anon_bytes
+                .zip(out.memory.file_bytes)
+                .map(|(a, b)| a + b);
         }
         if plan.network {
             self.read_network(context, out);
@@ -178,7 +201,9 @@ impl Cgroup {
     fn read_file(&mut self, at: usize, buffer: &mut ReadBuffer, out: &mut Sample) -> bool {
         let file = &self.plan.files[at];
         let slot = &mut self.slots[at];
-        let Some(directory) = &self.directories[file.hierarchy.index()] else { return false };
+        let Some(directory) = &self.directories[file.hierarchy.index()] else {
+            return false;
+        };
         if let State::AbsentUntil(poll) = slot.state {
             if poll > self.polls {
                 return false;
@@ -188,7 +213,11 @@ impl Cgroup {
         let started = Instant::now();
         // A handle that has outlived its file (ENODEV) says nothing about a file made since: a
         // controller may have been switched off and on again. So the second try opens anew.
-        let mut tries = if matches!(slot.state, State::Open(_)) { 2 } else { 1 };
+        let mut tries = if matches!(slot.state, State::Open(_)) {
+            2
+        } else {
+            1
+        };
         let mut result = Err(Errno::ENOENT);
         while tries > 0 {
             tries -= 1;
@@ -198,7 +227,8 @@ impl Cgroup {
                     Ok(fd) => {
                         let parsed = parse(file, buffer, &fd, out);
                         if self.keep_open && parsed.is_ok() {
-                            slot.state = Kept::new(fd, &self.budget).map_or(State::Closed, State::Open);
+                            slot.state =
+                                Kept::new(fd, &self.budget).map_or(State::Closed, State::Open);
                         }
                         parsed
                     }
@@ -238,10 +268,17 @@ impl Cgroup {
         let file = &self.plan.files[at];
         let slot = &mut self.slots[at];
         slot.state = State::AbsentUntil(self.polls.saturating_add(LOOK_AGAIN_AFTER));
-        let Some(directory) = &self.directories[file.hierarchy.index()] else { return false };
+        let Some(directory) = &self.directories[file.hierarchy.index()] else {
+            return false;
+        };
         let mut exists = false;
-        for choice in (0_u8..).take(file.names.len()).filter(|_| file.names.len() > 1) {
-            let Ok(fd) = open_file(directory, &self.name, &self.plan, file, choice) else { continue };
+        for choice in (0_u8..)
+            .take(file.names.len())
+            .filter(|_| file.names.len() > 1)
+        {
+            let Ok(fd) = open_file(directory, &self.name, &self.plan, file, choice) else {
+                continue;
+            };
             exists = true;
             if let Ok(Parsed::Data) = parse(file, buffer, &fd, out) {
                 slot.choice = choice;
@@ -259,11 +296,19 @@ impl Cgroup {
             if name.is_root() {
                 return Some(1);
             }
-            let (hierarchy, directory) = directories.iter().zip(0_u8..).find_map(|(found, id)| Some((HierarchyId(id), found.as_ref()?)))?;
+            let (hierarchy, directory) = directories
+                .iter()
+                .zip(0_u8..)
+                .find_map(|(found, id)| Some((HierarchyId(id), found.as_ref()?)))?;
             let fd = directory.open(name, plan, hierarchy, "cgroup.procs").ok()?;
             first_pid(buffer.read(fd).ok()?)
         };
-        let found = self.member.read(&context.namespaces, name.is_root(), &mut context.buffer, find);
+        let found = self.member.read(
+            &context.namespaces,
+            name.is_root(),
+            &mut context.buffer,
+            find,
+        );
         out.network = found.map(|stats| (*stats).clone());
         self.plan.network_cost.record(started.elapsed());
     }
@@ -274,13 +319,17 @@ impl Cgroup {
         let buffer = &mut context.buffer;
         let mut text = |hierarchy: HierarchyId, name: &str| {
             let directory = self.directories[hierarchy.index()].as_ref()?;
-            let fd = directory.open(&self.name, &self.plan, hierarchy, name).ok()?;
+            let fd = directory
+                .open(&self.name, &self.plan, hierarchy, name)
+                .ok()?;
             buffer.read(fd).ok().map(<[u8]>::to_vec)
         };
         let has = |controller| hierarchies.of(controller).is_some_and(|id| self.is_in(id));
         let mut spec = match (hierarchies.mode, hierarchies.unified()) {
             (Mode::V2, Some(unified)) => v2::spec::read(|name| text(unified, name)),
-            _ => v1::spec::read(has, |controller: Controller, name| text(hierarchies.of(controller)?, name)),
+            _ => v1::spec::read(has, |controller: Controller, name| {
+                text(hierarchies.of(controller)?, name)
+            }),
         };
         if self.name.is_root() && spec.memory.is_none() && hierarchies.mode == Mode::V2 {
             spec.memory = Some(MemorySpec::default());
@@ -294,14 +343,17 @@ impl Cgroup {
     fn created_at(&self) -> Option<Timestamp> {
         let mut oldest: Option<Timestamp> = None;
         for directory in self.directories.iter().flatten() {
-            let Some(handle) = &directory.handle else { continue };
+            let Some(handle) = &directory.handle else {
+                continue;
+            };
             let of_directory = fstat(handle).ok();
             let of_file = ["cgroup.clone_children", "cgroup.events"]
                 .iter()
                 .find_map(|&name| fstatat(handle, name, nix::fcntl::AtFlags::empty()).ok());
             for stat in of_directory.into_iter().chain(of_file) {
                 let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-                let time = UNIX_EPOCH + Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
+                let time = UNIX_EPOCH
+                    + Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
                 let time = Timestamp::from(time);
                 oldest = Some(oldest.map_or(time, |known| known.min(time)));
             }
@@ -311,7 +363,13 @@ impl Cgroup {
 }
 
 impl Directory {
-    fn open(&self, name: &ContainerName, plan: &Plan, hierarchy: HierarchyId, file: &str) -> Result<OwnedFd, Errno> {
+    fn open(
+        &self,
+        name: &ContainerName,
+        plan: &Plan,
+        hierarchy: HierarchyId,
+        file: &str,
+    ) -> Result<OwnedFd, Errno> {
         match &self.handle {
             Some(handle) => open_in(handle, file),
             None => {
@@ -325,12 +383,23 @@ impl Directory {
     }
 }
 
-fn open_file(directory: &Directory, name: &ContainerName, plan: &Plan, file: &File, choice: u8) -> Result<OwnedFd, Errno> {
+fn open_file(
+    directory: &Directory,
+    name: &ContainerName,
+    plan: &Plan,
+    file: &File,
+    choice: u8,
+) -> Result<OwnedFd, Errno> {
     let chosen = file.names.get(usize::from(choice)).ok_or(Errno::ENOENT)?;
     directory.open(name, plan, file.hierarchy, chosen)
 }
 
-fn parse(file: &File, buffer: &mut ReadBuffer, fd: impl AsFd, out: &mut Sample) -> Result<Parsed, Errno> {
+fn parse(
+    file: &File,
+    buffer: &mut ReadBuffer,
+    fd: impl AsFd,
+    out: &mut Sample,
+) -> Result<Parsed, Errno> {
     let text = buffer.read(fd)?;
     Ok(match file.parser {
         Parser::Sample(parse) => parse(text, out),
@@ -341,7 +410,12 @@ fn parse(file: &File, buffer: &mut ReadBuffer, fd: impl AsFd, out: &mut Sample) 
 /// The first process of a `cgroup.procs`. Zero stands for a process outside of our pid namespace.
 fn first_pid(text: &[u8]) -> Option<u32> {
     let line = text.split(|&byte| byte == b'\n').next()?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok().filter(|&pid| pid != 0)
+    std::str::from_utf8(line)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|&pid| pid != 0)
 }
 
 #[cfg(test)]
@@ -363,11 +437,20 @@ mod tests {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             fs::write(directory.path().join("cgroup.controllers"), "cpu memory").unwrap();
-            let found = Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(directory.path())).unwrap();
+            let found =
+                Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(directory.path()))
+                    .unwrap();
             let plan = Arc::new(Plan::new(Arc::new(found), &ReadOptions::default()));
             let namespaces = Arc::new(NetworkNamespaces::new(Path::new("/proc")));
-            let context = ReadContext { buffer: ReadBuffer::default(), namespaces };
-            Self { directory, plan, context }
+            let context = ReadContext {
+                buffer: ReadBuffer::default(),
+                namespaces,
+            };
+            Self {
+                directory,
+                plan,
+                context,
+            }
         }
 
         fn put(&self, cgroup: &str, files: &[(&str, &str)]) {
@@ -380,7 +463,11 @@ mod tests {
 
         fn cgroup(&self, name: &str, descriptors: usize) -> Cgroup {
             let budget = Arc::new(FdBudget::of(descriptors));
-            let mut cgroup = Cgroup::new(ContainerName::from_request(name), Arc::clone(&self.plan), budget);
+            let mut cgroup = Cgroup::new(
+                ContainerName::from_request(name),
+                Arc::clone(&self.plan),
+                budget,
+            );
             cgroup.attach(HierarchyId(0), None).unwrap();
             cgroup
         }
@@ -417,7 +504,11 @@ mod tests {
         let mut bare = tree.cgroup("/a", 0);
         let mut sample = Sample::default();
         kept.read(&mut tree.context, &mut sample);
-        fs::rename(tree.directory.path().join("a"), tree.directory.path().join("old")).unwrap();
+        fs::rename(
+            tree.directory.path().join("a"),
+            tree.directory.path().join("old"),
+        )
+        .unwrap();
         fs::remove_dir_all(tree.directory.path().join("old")).unwrap();
         tree.put("a", &[("cpu.stat", "usage_usec 1\n")]);
         assert_eq!(bare.read(&mut tree.context, &mut sample), Outcome::Gone);

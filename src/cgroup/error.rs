@@ -21,13 +21,25 @@ pub struct ReadError {
 
 impl ReadError {
     /// An error of `operation` on `path`.
-    pub fn new(operation: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
-        Self { operation, path: path.into(), source: source.into() }
+    pub fn new(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self {
+            operation,
+            path: path.into(),
+            source: source.into(),
+        }
     }
 
     /// What kind of failure it was.
     pub fn kind(&self) -> Failure {
-        Failure::from(self.source.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
+        Failure::from(
+            self.source
+                .raw_os_error()
+                .map_or(Errno::UnknownErrno, Errno::from_raw),
+        )
     }
 }
 

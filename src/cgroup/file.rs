@@ -48,13 +48,18 @@ impl FdBudget {
             }
         }
         let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(soft, |(soft, _)| soft);
-        let room = usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(RESERVED_DESCRIPTORS);
+        let room = usize::try_from(soft)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(RESERVED_DESCRIPTORS);
         Self::of(wanted.min(room))
     }
 
     /// A budget of exactly `limit`.
     pub fn of(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0) }
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+        }
     }
 
     /// The most that may be kept open.
@@ -88,7 +93,10 @@ impl Kept {
             return Err(fd);
         }
         budget.used.fetch_add(1, Relaxed);
-        Ok(Self { fd, budget: Arc::clone(budget) })
+        Ok(Self {
+            fd,
+            budget: Arc::clone(budget),
+        })
     }
 }
 
@@ -164,13 +172,20 @@ impl ReadBuffer {
 
 /// Opens `name` in an open directory for reading.
 pub fn open_in(directory: impl AsFd, name: &str) -> Result<OwnedFd, Errno> {
-    openat(directory, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())
+    openat(
+        directory,
+        name,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK,
+        Mode::empty(),
+    )
 }
 
 /// Opens a directory by path, however long the path is: the kernel takes at most `PATH_MAX` bytes at
 /// once, and a cgroup tree may be deeper than that.
 pub fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
-    const FLAGS: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+    const FLAGS: OFlag = OFlag::O_PATH
+        .union(OFlag::O_DIRECTORY)
+        .union(OFlag::O_CLOEXEC);
     match open(path, FLAGS, Mode::empty()) {
         Err(Errno::ENAMETOOLONG) => {}
         done => return done,
@@ -184,7 +199,11 @@ pub fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
 
 /// The whole of a small file that is read rarely, by path.
 pub fn read_path(path: &Path, buffer: &mut ReadBuffer) -> io::Result<Vec<u8>> {
-    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())?;
+    let fd = open(
+        path,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK,
+        Mode::empty(),
+    )?;
     Ok(buffer.read_records(fd)?.to_vec())
 }
 

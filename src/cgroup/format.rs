@@ -34,12 +34,14 @@ pub fn limit(text: &[u8]) -> Option<Limit> {
 
 /// The lines of a file, without their ends and without empty ones.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
+    text.split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
 }
 
 /// The words of a line.
 pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty())
+    line.split(|byte| byte.is_ascii_whitespace())
+        .filter(|word| !word.is_empty())
 }
 
 /// The lines `key value` of a flat keyed file. Lines whose value is not a number are passed over:
@@ -52,7 +54,9 @@ pub fn flat_keyed(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
 }
 
 /// The pairs `key=value` of one line of a nested keyed file.
-pub fn pairs<'a>(words: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+pub fn pairs<'a>(
+    words: impl Iterator<Item = &'a [u8]>,
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     words.filter_map(|word| {
         let equals = word.iter().position(|&byte| byte == b'=')?;
         Some((&word[..equals], &word[equals + 1..]))
@@ -116,7 +120,18 @@ mod tests {
         assert_eq!(number(b"0"), Some(0));
         assert_eq!(number(b" 42\n"), Some(42));
         assert_eq!(number(b"18446744073709551614"), Some(u64::MAX - 1));
-        for bad in ["", " ", "-1", "+1", "1.5", "0x10", "max", "1 2", "18446744073709551615", "99999999999999999999"] {
+        for bad in [
+            "",
+            " ",
+            "-1",
+            "+1",
+            "1.5",
+            "0x10",
+            "max",
+            "1 2",
+            "18446744073709551615",
+            "99999999999999999999",
+        ] {
             assert_eq!(number(bad.as_bytes()), None, "{bad:?}");
         }
     }
@@ -159,7 +174,13 @@ mod tests {
 
     #[test]
     fn devices_are_two_numbers() {
-        assert_eq!(device(b"259:3"), Some(DeviceNumber { major: 259, minor: 3 }));
+        assert_eq!(
+            device(b"259:3"),
+            Some(DeviceNumber {
+                major: 259,
+                minor: 3
+            })
+        );
         for bad in ["", ":", "8", "8:", ":0", "8:0:1", "99999999999:0", "Total"] {
             assert_eq!(device(bad.as_bytes()), None, "{bad:?}");
         }

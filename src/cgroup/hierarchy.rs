@@ -33,8 +33,15 @@ pub enum Controller {
 
 impl Controller {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Cpu, Self::Cpuacct, Self::Memory, Self::Blkio, Self::Pids, Self::Cpuset, Self::Hugetlb];
+    pub const ALL: [Self; 7] = [
+        Self::Cpu,
+        Self::Cpuacct,
+        Self::Memory,
+        Self::Blkio,
+        Self::Pids,
+        Self::Cpuset,
+        Self::Hugetlb,
+    ];
 
     /// The kernel's name of it on cgroup v1.
     pub fn v1_name(self) -> &'static str {
@@ -50,7 +57,9 @@ impl Controller {
     }
 
     fn from_v1_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|controller| controller.v1_name() == name)
+        Self::ALL
+            .into_iter()
+            .find(|controller| controller.v1_name() == name)
     }
 }
 
@@ -151,7 +160,11 @@ pub enum DetectError {
 impl Hierarchies {
     /// Finds them: below `cgroup_root` if it is given, else in the mount table. In a pod the host's
     /// mounts lie below `rootfs`; those are preferred.
-    pub fn detect(procfs: &Path, rootfs: &Path, cgroup_root: Option<&Path>) -> Result<Self, DetectError> {
+    pub fn detect(
+        procfs: &Path,
+        rootfs: &Path,
+        cgroup_root: Option<&Path>,
+    ) -> Result<Self, DetectError> {
         let list = match cgroup_root {
             Some(root) => below(root)?,
             None => mounted(&mount_table(procfs)?, rootfs),
@@ -184,12 +197,16 @@ impl Hierarchies {
 
     /// Where a v1 controller is mounted.
     pub fn of(&self, controller: Controller) -> Option<HierarchyId> {
-        self.iter().find(|(_, hierarchy)| hierarchy.controllers.contains(&controller)).map(|(id, _)| id)
+        self.iter()
+            .find(|(_, hierarchy)| hierarchy.controllers.contains(&controller))
+            .map(|(id, _)| id)
     }
 
     /// The v2 tree.
     pub fn unified(&self) -> Option<HierarchyId> {
-        self.iter().find(|(_, hierarchy)| hierarchy.unified).map(|(id, _)| id)
+        self.iter()
+            .find(|(_, hierarchy)| hierarchy.unified)
+            .map(|(id, _)| id)
     }
 
     /// The container that the kernel means by `path` in its messages about memory cgroups. The
@@ -219,22 +236,35 @@ fn mount_table(procfs: &Path) -> Result<Vec<MountEntry>, DetectError> {
 
 /// The hierarchies in a mount table: of each controller, and of v2, the best mount.
 fn mounted(mounts: &[MountEntry], rootfs: &Path) -> Vec<Hierarchy> {
-    let mut cgroups: Vec<&MountEntry> =
-        mounts.iter().filter(|mount| mount.fs_type == "cgroup" || mount.fs_type == "cgroup2").collect();
+    let mut cgroups: Vec<&MountEntry> = mounts
+        .iter()
+        .filter(|mount| mount.fs_type == "cgroup" || mount.fs_type == "cgroup2")
+        .collect();
     // Best first; the order of the table decides among equals.
     cgroups.sort_by_key(|mount| {
-        (rootfs != Path::new("/") && !mount.mount_point.starts_with(rootfs), mount.root != Path::new("/"))
+        (
+            rootfs != Path::new("/") && !mount.mount_point.starts_with(rootfs),
+            mount.root != Path::new("/"),
+        )
     });
     let mut list: Vec<Hierarchy> = Vec::new();
     for mount in cgroups {
         let unified = mount.fs_type == "cgroup2";
-        let taken = |controller: &Controller| list.iter().any(|found| found.controllers.contains(controller));
+        let taken = |controller: &Controller| {
+            list.iter()
+                .any(|found| found.controllers.contains(controller))
+        };
         let controllers: Vec<Controller> = Controller::ALL
             .into_iter()
-            .filter(|controller| !unified && mount.has_super_option(controller.v1_name()) && !taken(controller))
+            .filter(|controller| {
+                !unified && mount.has_super_option(controller.v1_name()) && !taken(controller)
+            })
             .collect();
-        let wanted =
-            if unified { !list.iter().any(|found| found.unified) } else { !controllers.is_empty() };
+        let wanted = if unified {
+            !list.iter().any(|found| found.unified)
+        } else {
+            !controllers.is_empty()
+        };
         if wanted {
             list.push(Hierarchy {
                 root: mount.mount_point.clone(),
@@ -249,14 +279,20 @@ fn mounted(mounts: &[MountEntry], rootfs: &Path) -> Vec<Hierarchy> {
 
 /// The hierarchies in a directory that the user named.
 fn below(root: &Path) -> Result<Vec<Hierarchy>, DetectError> {
-    let error = |source| DetectError::Root { path: root.to_owned(), source };
+    let error = |source| DetectError::Root {
+        path: root.to_owned(),
+        source,
+    };
     let root = root.canonicalize().map_err(error)?;
     let entries = std::fs::read_dir(&root).map_err(error)?;
     let mut controllers_found: Vec<(PathBuf, Vec<Controller>)> = Vec::new();
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let controllers: Vec<Controller> = name.split(',').filter_map(Controller::from_v1_name).collect();
+        let controllers: Vec<Controller> = name
+            .split(',')
+            .filter_map(Controller::from_v1_name)
+            .collect();
         if !controllers.is_empty() && entry.path().is_dir() {
             controllers_found.push((entry.path(), controllers));
         }
@@ -264,17 +300,27 @@ fn below(root: &Path) -> Result<Vec<Hierarchy>, DetectError> {
     let has = |directory: &Path, file: &str| directory.join(file).exists();
     let hierarchy = |root: PathBuf, controllers: Vec<Controller>, unified: bool| {
         let kernel_root = kernel_root_of(&root);
-        Hierarchy { root, controllers, unified, kernel_root }
+        Hierarchy {
+            root,
+            controllers,
+            unified,
+            kernel_root,
+        }
     };
-    if has(&root, "cgroup.controllers") || (controllers_found.is_empty() && has(&root, "cgroup.procs")) {
+    if has(&root, "cgroup.controllers")
+        || (controllers_found.is_empty() && has(&root, "cgroup.procs"))
+    {
         return Ok(vec![hierarchy(root, Vec::new(), true)]);
     }
     // Longest list first: `cpu` and `cpuacct` are often links to `cpu,cpuacct`.
-    controllers_found.sort_by_key(|(path, controllers)| (usize::MAX - controllers.len(), path.clone()));
+    controllers_found
+        .sort_by_key(|(path, controllers)| (usize::MAX - controllers.len(), path.clone()));
     let mut seen = HashSet::new();
     let mut list = Vec::new();
     for (path, controllers) in controllers_found {
-        let identity = std::fs::metadata(&path).map(|meta| (meta.dev(), meta.ino())).map_err(error)?;
+        let identity = std::fs::metadata(&path)
+            .map(|meta| (meta.dev(), meta.ino()))
+            .map_err(error)?;
         if seen.insert(identity) {
             list.push(hierarchy(path, controllers, false));
         }
@@ -291,7 +337,9 @@ fn below(root: &Path) -> Result<Vec<Hierarchy>, DetectError> {
 
 /// Which cgroup a mount shows, if `root` is a mount point of this mount namespace.
 fn kernel_root_of(root: &Path) -> PathBuf {
-    let mounts = std::fs::read("/proc/self/mountinfo").map(|text| mountinfo::parse(&text)).unwrap_or_default();
+    let mounts = std::fs::read("/proc/self/mountinfo")
+        .map(|text| mountinfo::parse(&text))
+        .unwrap_or_default();
     mounts
         .into_iter()
         .rev()
@@ -331,8 +379,18 @@ mod tests {
     fn a_hybrid_host_has_each_controller_once_and_the_unified_tree_last() {
         let found = detect(HYBRID, "/");
         assert_eq!(found.mode, Mode::Hybrid);
-        let roots: Vec<_> = found.iter().map(|(_, hierarchy)| hierarchy.root.to_str().unwrap()).collect();
-        assert_eq!(roots, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"]);
+        let roots: Vec<_> = found
+            .iter()
+            .map(|(_, hierarchy)| hierarchy.root.to_str().unwrap())
+            .collect();
+        assert_eq!(
+            roots,
+            [
+                "/sys/fs/cgroup/cpu,cpuacct",
+                "/sys/fs/cgroup/memory",
+                "/sys/fs/cgroup/unified"
+            ]
+        );
         assert_eq!(found.of(Controller::Cpu), found.of(Controller::Cpuacct));
         assert_eq!(found.of(Controller::Pids), None);
         assert_eq!(found.unified(), Some(HierarchyId(2)));
@@ -346,14 +404,23 @@ mod tests {
 ";
         let found = detect(table, "/rootfs");
         assert_eq!(found.mode, Mode::V2);
-        assert_eq!(found.get(HierarchyId(0)).root, Path::new("/rootfs/sys/fs/cgroup"));
+        assert_eq!(
+            found.get(HierarchyId(0)).root,
+            Path::new("/rootfs/sys/fs/cgroup")
+        );
         assert_eq!(found.container_of_memcg("/a/b").to_string(), "/a/b");
     }
 
     #[test]
     fn a_part_of_the_tree_keeps_its_own_names() {
-        let found = detect("1 0 0:1 /machine/x /sys/fs/cgroup ro - cgroup2 cgroup rw\n", "/");
-        assert_eq!(found.container_of_memcg("/machine/x/app").to_string(), "/app");
+        let found = detect(
+            "1 0 0:1 /machine/x /sys/fs/cgroup ro - cgroup2 cgroup rw\n",
+            "/",
+        );
+        assert_eq!(
+            found.container_of_memcg("/machine/x/app").to_string(),
+            "/app"
+        );
         assert_eq!(found.container_of_memcg("/machine/x").to_string(), "/");
         assert_eq!(found.container_of_memcg("/other").to_string(), "/other");
     }
@@ -361,7 +428,8 @@ mod tests {
     #[test]
     fn a_named_directory_is_told_by_what_is_in_it() {
         let directory = tempfile::tempdir().unwrap();
-        let detect = || Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(directory.path()));
+        let detect =
+            || Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(directory.path()));
         assert!(matches!(detect(), Err(DetectError::NotACgroup { .. })));
         std::fs::create_dir(directory.path().join("cpu,cpuacct")).unwrap();
         std::os::unix::fs::symlink("cpu,cpuacct", directory.path().join("cpu")).unwrap();
@@ -369,7 +437,11 @@ mod tests {
         assert_eq!((found.mode, found.count()), (Mode::V1, 1));
         std::fs::write(directory.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
         assert_eq!(detect().unwrap().mode, Mode::V2);
-        let gone = Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(Path::new("/nonexistent")));
+        let gone = Hierarchies::detect(
+            Path::new("/proc"),
+            Path::new("/"),
+            Some(Path::new("/nonexistent")),
+        );
         assert!(gone.unwrap_err().to_string().contains("/nonexistent"));
     }
 }

@@ -106,7 +106,11 @@ impl ContainerName {
 
     /// The path of this container's directory in the hierarchy mounted at `root`.
     pub fn below(&self, root: &Path) -> PathBuf {
-        if self.is_root() { root.to_owned() } else { root.join(self.relative()) }
+        if self.is_root() {
+            root.to_owned()
+        } else {
+            root.join(self.relative())
+        }
     }
 }
 
@@ -168,7 +172,11 @@ mod tests {
             ("../../etc", "/etc"),
             ("/a/..", "/"),
         ] {
-            assert_eq!(ContainerName::from_request(asked).to_string(), means, "{asked}");
+            assert_eq!(
+                ContainerName::from_request(asked).to_string(),
+                means,
+                "{asked}"
+            );
         }
     }
 

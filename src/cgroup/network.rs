@@ -45,9 +45,14 @@ impl NetworkNamespaces {
     /// The namespaces of the processes in `procfs`. The host's is that of its process 1; where that
     /// may not be looked at, our own.
     pub fn new(procfs: &Path) -> Self {
-        let inode = |pid: &str| std::fs::metadata(procfs.join(pid).join("ns/net")).map(|meta| meta.ino());
+        let inode =
+            |pid: &str| std::fs::metadata(procfs.join(pid).join("ns/net")).map(|meta| meta.ino());
         let host = inode("1").or_else(|_| inode("self")).ok();
-        Self { procfs: procfs.to_owned(), host, seen: Mutex::default() }
+        Self {
+            procfs: procfs.to_owned(),
+            host,
+            seen: Mutex::default(),
+        }
     }
 
     /// Whether namespaces can be told apart at all.
@@ -58,7 +63,9 @@ impl NetworkNamespaces {
     /// The namespace that `pid` is in. Needs `CAP_SYS_PTRACE` for the processes of other users.
     pub fn of(&self, pid: u32) -> Result<u64, ReadError> {
         let path = self.procfs.join(format!("{pid}/ns/net"));
-        std::fs::metadata(&path).map(|meta| meta.ino()).map_err(|source| ReadError::new("stat", path, source))
+        std::fs::metadata(&path)
+            .map(|meta| meta.ino())
+            .map_err(|source| ReadError::new("stat", path, source))
     }
 
     /// The figures of `namespace`, read through its member `pid` unless another container has just
@@ -72,23 +79,46 @@ impl NetworkNamespaces {
     ) -> Result<Arc<NetworkStats>, ReadError> {
         let host = self.host == Some(namespace);
         if host && !host_too {
-            return Ok(Arc::new(NetworkStats { namespace, host, interfaces: Vec::new() }));
+            return Ok(Arc::new(NetworkStats {
+                namespace,
+                host,
+                interfaces: Vec::new(),
+            }));
         }
-        let known = self.seen.lock().get(&namespace).map(|seen| (seen.at, Arc::clone(&seen.stats)));
+        let known = self
+            .seen
+            .lock()
+            .get(&namespace)
+            .map(|seen| (seen.at, Arc::clone(&seen.stats)));
         if let Some((at, stats)) = &known
             && at.elapsed() < SHARED_FOR
         {
             return Ok(Arc::clone(stats));
         }
         let path = self.procfs.join(format!("{pid}/net/dev"));
-        let file = std::fs::File::open(&path).map_err(|source| ReadError::new("open", &path, source))?;
-        let text = buffer.read_records(&file).map_err(|errno| ReadError::new("read", &path, errno))?;
-        let names = known.as_ref().map_or(&[][..], |(_, stats)| &stats.interfaces);
-        let stats = Arc::new(NetworkStats { namespace, host, interfaces: parse(text, names) });
+        let file =
+            std::fs::File::open(&path).map_err(|source| ReadError::new("open", &path, source))?;
+        let text = buffer
+            .read_records(&file)
+            .map_err(|errno| ReadError::new("read", &path, errno))?;
+        let names = known
+            .as_ref()
+            .map_or(&[][..], |(_, stats)| &stats.interfaces);
+        let stats = Arc::new(NetworkStats {
+            namespace,
+            host,
+            interfaces: parse(text, names),
+        });
         let mut seen = self.seen.lock();
         let now = Instant::now();
         seen.retain(|_, entry| now.duration_since(entry.at) < FORGET_AFTER);
-        seen.insert(namespace, Seen { at: now, stats: Arc::clone(&stats) });
+        seen.insert(
+            namespace,
+            Seen {
+                at: now,
+                stats: Arc::clone(&stats),
+            },
+        );
         Ok(stats)
     }
 }
@@ -98,23 +128,44 @@ impl NetworkNamespaces {
 fn parse(text: &[u8], known: &[(Arc<str>, InterfaceStats)]) -> Vec<(Arc<str>, InterfaceStats)> {
     let mut interfaces = Vec::new();
     for line in lines(text) {
-        let Some(colon) = line.iter().rposition(|&byte| byte == b':') else { continue };
+        let Some(colon) = line.iter().rposition(|&byte| byte == b':') else {
+            continue;
+        };
         let name = line[..colon].trim_ascii();
         let lower = name.to_ascii_lowercase();
-        if HIDDEN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
+        if HIDDEN_PREFIXES
+            .iter()
+            .any(|prefix| lower.starts_with(prefix))
+        {
             continue;
         }
         let mut columns = [None; 16];
         for (slot, word) in columns.iter_mut().zip(words(&line[colon + 1..])) {
             *slot = number(word);
         }
-        let [rx_bytes, rx_packets, rx_errors, rx_dropped, _, _, _, _, tx_bytes, tx_packets, tx_errors, tx_dropped, ..] =
-            columns;
+        let [
+            rx_bytes,
+            rx_packets,
+            rx_errors,
+            rx_dropped,
+            _,
+            _,
+            _,
+            _,
+            tx_bytes,
+            tx_packets,
+            tx_errors,
+            tx_dropped,
+            ..,
+        ] = columns;
         if rx_bytes.is_none() || tx_bytes.is_none() {
             continue;
         }
         let name = String::from_utf8_lossy(name);
-        let name = known.iter().find(|(known, _)| **known == *name).map_or_else(|| Arc::from(&*name), |(known, _)| Arc::clone(known));
+        let name = known
+            .iter()
+            .find(|(known, _)| **known == *name)
+            .map_or_else(|| Arc::from(&*name), |(known, _)| Arc::clone(known));
         let stats = InterfaceStats {
             rx_bytes,
             rx_packets,
@@ -195,10 +246,29 @@ broken: 1 2
         let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["eth0", "eth0:1"]);
         let eth0 = found[0].1;
-        assert_eq!((eth0.rx_bytes, eth0.rx_packets, eth0.rx_errors, eth0.rx_dropped), (Some(1252), Some(14), Some(1), Some(2)));
-        assert_eq!((eth0.tx_bytes, eth0.tx_packets, eth0.tx_errors, eth0.tx_dropped), (Some(7), Some(6), Some(5), Some(4)));
+        assert_eq!(
+            (
+                eth0.rx_bytes,
+                eth0.rx_packets,
+                eth0.rx_errors,
+                eth0.rx_dropped
+            ),
+            (Some(1252), Some(14), Some(1), Some(2))
+        );
+        assert_eq!(
+            (
+                eth0.tx_bytes,
+                eth0.tx_packets,
+                eth0.tx_errors,
+                eth0.tx_dropped
+            ),
+            (Some(7), Some(6), Some(5), Some(4))
+        );
         let again = parse(DEV, &found);
-        assert!(Arc::ptr_eq(&found[0].0, &again[0].0), "names are shared between reads");
+        assert!(
+            Arc::ptr_eq(&found[0].0, &again[0].0),
+            "names are shared between reads"
+        );
     }
 
     #[test]

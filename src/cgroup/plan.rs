@@ -95,7 +95,8 @@ impl FileCost {
     /// Notes one read.
     pub fn record(&self, took: Duration) {
         self.reads.fetch_add(1, Relaxed);
-        self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.nanos
+            .fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         if took > SLOW_READ {
             self.slow.fetch_add(1, Relaxed);
         }
@@ -133,7 +134,12 @@ impl Plan {
     pub fn new(hierarchies: Arc<Hierarchies>, options: &ReadOptions) -> Self {
         let mut files = Vec::new();
         let mut add = |names: Vec<String>, hierarchy: HierarchyId, parser: Parser| {
-            files.push(File { names, hierarchy, parser, cost: FileCost::default() });
+            files.push(File {
+                names,
+                hierarchy,
+                parser,
+                cost: FileCost::default(),
+            });
         };
         let names = |row: &Row| row.names.iter().map(|&name| name.to_owned()).collect();
         for row in v1::files::ROWS {
@@ -156,12 +162,18 @@ impl Plan {
             let label = page_size_label(size);
             if let Some(hierarchy) = hierarchies.of(Controller::Hugetlb) {
                 for (suffixes, parse) in v1::files::HUGETLB {
-                    let names = suffixes.iter().map(|suffix| format!("hugetlb.{label}.{suffix}")).collect();
+                    let names = suffixes
+                        .iter()
+                        .map(|suffix| format!("hugetlb.{label}.{suffix}"))
+                        .collect();
                     add(names, hierarchy, Parser::Hugetlb(size, *parse));
                 }
             } else if let (Some(unified), Mode::V2) = (hierarchies.unified(), hierarchies.mode) {
                 for (suffixes, parse) in v2::files::HUGETLB {
-                    let names = suffixes.iter().map(|suffix| format!("hugetlb.{label}.{suffix}")).collect();
+                    let names = suffixes
+                        .iter()
+                        .map(|suffix| format!("hugetlb.{label}.{suffix}"))
+                        .collect();
                     add(names, unified, Parser::Hugetlb(size, *parse));
                 }
             }
@@ -172,7 +184,13 @@ impl Plan {
             .filter(|(_, file)| matches!(file.name(), "memory.events.local" | "memory.oom_control"))
             .map(|(at, _)| at)
             .collect();
-        Self { hierarchies, files, oom_events, network_cost: FileCost::default(), network: options.network }
+        Self {
+            hierarchies,
+            files,
+            oom_events,
+            network_cost: FileCost::default(),
+            network: options.network,
+        }
     }
 }
 

@@ -65,7 +65,9 @@ pub struct PidsSpec {
 /// The v1 shares that stand for a v2 `cpu.weight` of 1 to 10000: `2 + (weight - 1) * 262142 / 9999`,
 /// the conversion that runtimes and clients know. Nothing for a weight outside of the range.
 pub fn shares_from_weight(weight: u64) -> Option<u64> {
-    (1..=10_000).contains(&weight).then(|| 2 + (weight - 1) * 262_142 / 9_999)
+    (1..=10_000)
+        .contains(&weight)
+        .then(|| 2 + (weight - 1) * 262_142 / 9_999)
 }
 
 /// A v1 memory limit. The kernel counts pages in a signed long, so "no limit" reads as that maximum
@@ -84,7 +86,13 @@ mod tests {
 
     #[test]
     fn weights_become_shares() {
-        for (weight, shares) in [(1, 2), (50, 1286), (100, 2597), (174, 4537), (10_000, 262_144)] {
+        for (weight, shares) in [
+            (1, 2),
+            (50, 1286),
+            (100, 2597),
+            (174, 4537),
+            (10_000, 262_144),
+        ] {
             assert_eq!(shares_from_weight(weight), Some(shares), "{weight}");
         }
         assert_eq!(shares_from_weight(0), None);
@@ -93,7 +101,10 @@ mod tests {
 
     #[test]
     fn the_page_counter_maximum_means_no_limit() {
-        assert_eq!(v1_memory_limit(Limit::Max(9_223_372_036_854_771_712)), Limit::Unlimited);
+        assert_eq!(
+            v1_memory_limit(Limit::Max(9_223_372_036_854_771_712)),
+            Limit::Unlimited
+        );
         assert_eq!(v1_memory_limit(Limit::Max(8 << 20)), Limit::Max(8 << 20));
     }
 }

@@ -323,30 +323,51 @@ pub struct Sample {
 impl Sample {
     /// Forgets everything but keeps the memory of the lists.
     pub fn clear(&mut self) {
-        let Self { per_cpu_ns, io, hugetlb, .. } = self;
-        let (mut per_cpu_ns, mut io, mut hugetlb) =
-            (std::mem::take(per_cpu_ns), std::mem::take(io), std::mem::take(hugetlb));
+        let Self {
+            per_cpu_ns,
+            io,
+            hugetlb,
+            ..
+        } = self;
+        let (mut per_cpu_ns, mut io, mut hugetlb) = (
+            std::mem::take(per_cpu_ns),
+            std::mem::take(io),
+            std::mem::take(hugetlb),
+        );
         per_cpu_ns.clear();
         io.clear();
         hugetlb.clear();
-        *self = Self { per_cpu_ns, io, hugetlb, ..Self::default() };
+        *self = Self {
+            per_cpu_ns,
+            io,
+            hugetlb,
+            ..Self::default()
+        };
     }
 
     /// The entry of `device`, added if it is new.
     pub fn io_mut(&mut self, device: DeviceNumber) -> &mut IoStats {
-        let at = self.io.iter().position(|entry| entry.device == device).unwrap_or_else(|| {
-            self.io.push(IoStats::new(device));
-            self.io.len() - 1
-        });
+        let at = self
+            .io
+            .iter()
+            .position(|entry| entry.device == device)
+            .unwrap_or_else(|| {
+                self.io.push(IoStats::new(device));
+                self.io.len() - 1
+            });
         &mut self.io[at]
     }
 
     /// The entry of huge pages of `page_size` bytes, added if it is new.
     pub fn hugetlb_mut(&mut self, page_size: u64) -> &mut HugetlbStats {
-        let at = self.hugetlb.iter().position(|entry| entry.0 == page_size).unwrap_or_else(|| {
-            self.hugetlb.push((page_size, HugetlbStats::default()));
-            self.hugetlb.len() - 1
-        });
+        let at = self
+            .hugetlb
+            .iter()
+            .position(|entry| entry.0 == page_size)
+            .unwrap_or_else(|| {
+                self.hugetlb.push((page_size, HugetlbStats::default()));
+                self.hugetlb.len() - 1
+            });
         &mut self.hugetlb[at].1
     }
 }
@@ -386,8 +407,14 @@ impl Columns for Sample {
             *ns = column.unwrap_or_default();
         }
         self.io.iter_mut().for_each(|entry| entry.each_mut(visit));
-        self.hugetlb.iter_mut().for_each(|(_, entry)| entry.each_mut(visit));
-        for (_, interface) in self.network.iter_mut().flat_map(|network| &mut network.interfaces) {
+        self.hugetlb
+            .iter_mut()
+            .for_each(|(_, entry)| entry.each_mut(visit));
+        for (_, interface) in self
+            .network
+            .iter_mut()
+            .flat_map(|network| &mut network.interfaces)
+        {
             interface.each_mut(visit);
         }
     }
@@ -399,7 +426,10 @@ mod tests {
 
     #[test]
     fn the_working_set_needs_both_its_parts_and_never_goes_below_zero() {
-        let mut memory = MemoryStats { usage_bytes: Some(10), ..MemoryStats::default() };
+        let mut memory = MemoryStats {
+            usage_bytes: Some(10),
+            ..MemoryStats::default()
+        };
         assert_eq!(memory.working_set_bytes(), None);
         memory.inactive_file_bytes = Some(4);
         assert_eq!(memory.working_set_bytes(), Some(6));
@@ -409,7 +439,10 @@ mod tests {
 
     #[test]
     fn both_walks_visit_the_same_columns_in_the_same_order() {
-        let mut sample = Sample { per_cpu_ns: vec![1, 2], ..Sample::default() };
+        let mut sample = Sample {
+            per_cpu_ns: vec![1, 2],
+            ..Sample::default()
+        };
         sample.io_mut(DeviceNumber { major: 8, minor: 0 });
         sample.hugetlb_mut(2 << 20);
         let mut next = 0;

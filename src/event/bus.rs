@@ -17,7 +17,6 @@ pub const READER_BACKLOG: usize = 8_192;
 #[derive(Debug)]
 pub struct EventBus {
     state: Mutex<State>,
-    readers: broadcast::Sender<Arc<Event>>,
     metrics: Arc<SelfMetrics>,
 }
 
@@ -25,13 +24,23 @@ pub struct EventBus {
 struct State {
     history: History,
     next_id: u64,
+    /// Gone once the bus is closed.
+    readers: Option<broadcast::Sender<Arc<Event>>>,
 }
 
 impl EventBus {
     /// A bus without past.
     pub fn new(limits: EventLimits, metrics: Arc<SelfMetrics>) -> Self {
-        let state = State { history: History::new(limits), next_id: 1 };
-        Self { state: Mutex::new(state), readers: broadcast::Sender::new(READER_BACKLOG), metrics }
+        let readers = Some(broadcast::Sender::new(READER_BACKLOG));
+        let state = State {
+            history: History::new(limits),
+            next_id: 1,
+            readers,
+        };
+        Self {
+            state: Mutex::new(state),
+            metrics,
+        }
     }
 
     /// Publishes an event. Never waits for a reader.
@@ -39,12 +48,25 @@ impl EventBus {
         let mut state = self.state.lock();
         let id = state.next_id;
         state.next_id += 1;
-        let event = Event { id, timestamp, noticed: Timestamp::now(), container, kind };
+        let event = Event {
+            id,
+            timestamp,
+            noticed: Timestamp::now(),
+            container,
+            kind,
+        };
         self.metrics.events[event.kind.event_type().index()].inc();
         state.history.push(event.clone());
         // Under the lock, so that readers see events in the order of their numbers. It does not wait:
         // a full buffer drops its oldest event. An error only says that nobody listens.
-        let _ = self.readers.send(Arc::new(event));
+        if let Some(readers) = &state.readers {
+            let _ = readers.send(Arc::new(event));
+        }
+    }
+
+    /// Ends all subscriptions, present and future, behind the last event.
+    pub fn close(&self) {
+        self.state.lock().readers = None;
     }
 
     /// Past events.
@@ -54,12 +76,24 @@ impl EventBus {
 
     /// Events from now on.
     pub fn subscribe(&self, request: EventRequest) -> Subscription {
-        Subscription { receiver: self.readers.subscribe(), request, metrics: Arc::clone(&self.metrics) }
+        let receiver = match &self.state.lock().readers {
+            Some(readers) => readers.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(),
+        };
+        Subscription {
+            receiver,
+            request,
+            metrics: Arc::clone(&self.metrics),
+        }
     }
 
     /// How many readers there are.
     pub fn readers(&self) -> usize {
-        self.readers.receiver_count()
+        self.state
+            .lock()
+            .readers
+            .as_ref()
+            .map_or(0, broadcast::Sender::receiver_count)
     }
 
     /// How many past events of a type are kept.
@@ -102,7 +136,9 @@ impl Subscription {
     }
 
     /// As a `Stream`, for combinators.
-    pub fn into_stream(self) -> impl futures_util::Stream<Item = Result<Arc<Event>, Missed>> + Send {
+    pub fn into_stream(
+        self,
+    ) -> impl futures_util::Stream<Item = Result<Arc<Event>, Missed>> + Send {
         futures_util::stream::unfold(self, |mut subscription| async move {
             subscription.next().await.map(|item| (item, subscription))
         })
@@ -119,14 +155,21 @@ mod tests {
     }
 
     fn publish(bus: &EventBus, name: &str) {
-        bus.publish(Timestamp::now(), ContainerName::from_request(name), EventKind::ContainerCreation);
+        bus.publish(
+            Timestamp::now(),
+            ContainerName::from_request(name),
+            EventKind::ContainerCreation,
+        );
     }
 
     #[tokio::test]
     async fn a_reader_sees_what_it_asked_for_in_order() {
         let bus = bus();
         publish(&bus, "/before");
-        let request = EventRequest { container: ContainerName::from_request("/a"), ..EventRequest::everything() };
+        let request = EventRequest {
+            container: ContainerName::from_request("/a"),
+            ..EventRequest::everything()
+        };
         let mut reader = bus.subscribe(request);
         for name in ["/a/1", "/b", "/a/2"] {
             publish(&bus, name);
@@ -151,6 +194,9 @@ mod tests {
         let first = asleep.next().await.unwrap().unwrap();
         assert_eq!(first.id, extra as u64 + 1);
         assert_eq!(bus.metrics.events_missed_by_readers.get(), extra as u64);
-        assert_eq!(bus.past(&EventRequest::everything()).len(), READER_BACKLOG + extra);
+        assert_eq!(
+            bus.past(&EventRequest::everything()).len(),
+            READER_BACKLOG + extra
+        );
     }
 }

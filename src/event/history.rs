@@ -8,15 +8,18 @@ use super::{Event, EventRequest, EventType};
 /// How many events of one type are kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TypeLimit {
-    /// Not longer than this after they were noticed.
-    pub age: Duration,
+    /// Not longer than this after they were noticed; for ever if `None`.
+    pub age: Option<Duration>,
     /// Not more than this; without bound if `None`, none at all if 0.
     pub number: Option<usize>,
 }
 
 impl Default for TypeLimit {
     fn default() -> Self {
-        Self { age: Duration::from_secs(24 * 60 * 60), number: Some(100_000) }
+        Self {
+            age: Some(Duration::from_secs(24 * 60 * 60)),
+            number: Some(100_000),
+        }
     }
 }
 
@@ -46,7 +49,10 @@ pub struct History {
 impl History {
     /// An empty history.
     pub fn new(limits: EventLimits) -> Self {
-        Self { limits, by_type: Default::default() }
+        Self {
+            limits,
+            by_type: Default::default(),
+        }
     }
 
     /// Adds an event and drops what is beyond the limits of its type. The memory of dropped events is
@@ -55,9 +61,11 @@ impl History {
         let kind = event.kind.event_type();
         let limit = self.limits.of(kind);
         let events = &mut self.by_type[kind.index()];
-        let oldest = event.noticed.saturating_sub(limit.age);
+        let oldest = limit.age.map(|age| event.noticed.saturating_sub(age));
         events.push_back(event);
-        while events.front().is_some_and(|first| first.noticed <= oldest)
+        while events
+            .front()
+            .is_some_and(|first| oldest.is_some_and(|oldest| first.noticed <= oldest))
             || limit.number.is_some_and(|number| events.len() > number)
         {
             events.pop_front();
@@ -69,10 +77,16 @@ impl History {
 
     /// The events that `request` wants, by time; among equals in the order of publication.
     pub fn past(&self, request: &EventRequest) -> Vec<Event> {
-        let mut found: Vec<&Event> =
-            self.by_type.iter().flatten().filter(|event| request.wants(event)).collect();
+        let mut found: Vec<&Event> = self
+            .by_type
+            .iter()
+            .flatten()
+            .filter(|event| request.wants(event))
+            .collect();
         found.sort_by_key(|event| (event.timestamp, event.id));
-        let skip = found.len().saturating_sub(request.max.unwrap_or(usize::MAX));
+        let skip = found
+            .len()
+            .saturating_sub(request.max.unwrap_or(usize::MAX));
         found.into_iter().skip(skip).cloned().collect()
     }
 
@@ -91,7 +105,13 @@ mod tests {
 
     fn event(id: u64, second: i64, container: &str, kind: EventKind) -> Event {
         let time = Timestamp(second * 1_000_000_000);
-        Event { id, timestamp: time, noticed: time, container: ContainerName::from_request(container), kind }
+        Event {
+            id,
+            timestamp: time,
+            noticed: time,
+            container: ContainerName::from_request(container),
+            kind,
+        }
     }
 
     fn ids(events: &[Event]) -> Vec<u64> {
@@ -103,7 +123,12 @@ mod tests {
         history.push(event(1, 10, "/a", EventKind::ContainerCreation));
         history.push(event(2, 20, "/a/b", EventKind::ContainerCreation));
         history.push(event(3, 30, "/ab", EventKind::Oom));
-        history.push(event(4, 40, "/a", EventKind::ContainerDeletion { exit_code: None }));
+        history.push(event(
+            4,
+            40,
+            "/a",
+            EventKind::ContainerDeletion { exit_code: None },
+        ));
         history
     }
 
@@ -113,21 +138,58 @@ mod tests {
         let all = EventRequest::everything();
         let ids = |request: EventRequest| ids(&history.past(&request));
         assert_eq!(ids(all.clone()), [1, 2, 3, 4]);
-        assert_eq!(ids(EventRequest { max: Some(2), ..all.clone() }), [3, 4]);
-        let of_a = EventRequest { container: ContainerName::from_request("/a"), ..all.clone() };
+        assert_eq!(
+            ids(EventRequest {
+                max: Some(2),
+                ..all.clone()
+            }),
+            [3, 4]
+        );
+        let of_a = EventRequest {
+            container: ContainerName::from_request("/a"),
+            ..all.clone()
+        };
         assert_eq!(ids(of_a.clone()), [1, 2, 4]);
-        assert_eq!(ids(EventRequest { subcontainers: false, ..of_a }), [1, 4]);
+        assert_eq!(
+            ids(EventRequest {
+                subcontainers: false,
+                ..of_a
+            }),
+            [1, 4]
+        );
         let start = Some(Timestamp(20_000_000_000));
         let end = Some(Timestamp(30_000_000_000));
-        assert_eq!(ids(EventRequest { start, end, ..all.clone() }), [2, 3]);
-        assert_eq!(ids(EventRequest { types: vec![], ..all.clone() }), [0; 0]);
-        assert_eq!(ids(EventRequest { types: vec![EventType::Oom], ..all }), [3]);
+        assert_eq!(
+            ids(EventRequest {
+                start,
+                end,
+                ..all.clone()
+            }),
+            [2, 3]
+        );
+        assert_eq!(
+            ids(EventRequest {
+                types: vec![],
+                ..all.clone()
+            }),
+            [0; 0]
+        );
+        assert_eq!(
+            ids(EventRequest {
+                types: vec![EventType::Oom],
+                ..all
+            }),
+            [3]
+        );
     }
 
     #[test]
     fn each_type_has_its_own_limits() {
         let mut limits = EventLimits::default();
-        *limits.of_mut(EventType::Oom) = TypeLimit { age: Duration::from_secs(5), number: Some(3) };
+        *limits.of_mut(EventType::Oom) = TypeLimit {
+            age: Some(Duration::from_secs(5)),
+            number: Some(3),
+        };
         limits.of_mut(EventType::OomKill).number = Some(0);
         let mut history = History::new(limits);
         for id in 1..=10 {
@@ -139,13 +201,20 @@ mod tests {
         assert_eq!(history.count(EventType::ContainerCreation), 10);
         assert_eq!(history.count(EventType::OomKill), 0);
         history.push(event(11, 7, "/a", EventKind::Oom));
-        assert_eq!(history.count(EventType::Oom), 1, "the others are older than five seconds");
+        assert_eq!(
+            history.count(EventType::Oom),
+            1,
+            "the others are older than five seconds"
+        );
     }
 
     #[test]
     fn events_are_given_by_the_time_they_happened() {
         let mut history = history();
         history.push(event(5, 15, "/late", EventKind::Oom));
-        assert_eq!(ids(&history.past(&EventRequest::everything())), [1, 5, 2, 3, 4]);
+        assert_eq!(
+            ids(&history.past(&EventRequest::everything())),
+            [1, 5, 2, 3, 4]
+        );
     }
 }

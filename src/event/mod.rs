@@ -33,7 +33,12 @@ pub enum EventType {
 
 impl EventType {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::ContainerCreation, Self::ContainerDeletion, Self::Oom, Self::OomKill];
+    pub const ALL: [Self; 4] = [
+        Self::ContainerCreation,
+        Self::ContainerDeletion,
+        Self::Oom,
+        Self::OomKill,
+    ];
 
     /// The name on the wire and on the command line.
     pub fn as_str(self) -> &'static str {

@@ -102,7 +102,13 @@ pub(crate) struct Polled {
 
 impl Handler {
     /// A handler without directories yet.
-    pub fn new(new: NewHandler, plan: &Arc<Plan>, budget: &Arc<FdBudget>, limits: Limits, interval: Duration) -> Self {
+    pub fn new(
+        new: NewHandler,
+        plan: &Arc<Plan>,
+        budget: &Arc<FdBudget>,
+        limits: Limits,
+        interval: Duration,
+    ) -> Self {
         let cgroup = Cgroup::new(new.name.clone(), Arc::clone(plan), Arc::clone(budget));
         let oom_kills = (!new.preexisting).then_some(0);
         Self {
@@ -110,7 +116,12 @@ impl Handler {
             incarnation: new.incarnation,
             noticed: new.noticed,
             pending: Mutex::default(),
-            reader: Mutex::new(Reader { cgroup, interval, oom_kills, spec_read: None }),
+            reader: Mutex::new(Reader {
+                cgroup,
+                interval,
+                oom_kills,
+                spec_read: None,
+            }),
             history: Mutex::new(Ring::new(limits)),
             spec: RwLock::new(None),
             spec_is_old: AtomicBool::new(true),
@@ -134,7 +145,11 @@ impl Handler {
 
     /// When the container was made, as far as is known.
     pub fn created_at(&self) -> Timestamp {
-        self.spec.read().as_ref().and_then(|spec| spec.created_at).unwrap_or(self.noticed)
+        self.spec
+            .read()
+            .as_ref()
+            .and_then(|spec| spec.created_at)
+            .unwrap_or(self.noticed)
     }
 
     /// Its settings; `None` before the first poll.
@@ -207,7 +222,12 @@ impl Handler {
     }
 
     /// Reads everything and adds the sample to the history.
-    pub(crate) fn poll(&self, context: &mut ReadContext, sample: &mut Sample, housekeeping: &Housekeeping) -> Polled {
+    pub(crate) fn poll(
+        &self,
+        context: &mut ReadContext,
+        sample: &mut Sample,
+        housekeeping: &Housekeeping,
+    ) -> Polled {
         // Who asks from now on wants a later poll than this one.
         let waiters = {
             let mut demand = self.demand.lock();
@@ -256,18 +276,15 @@ impl Handler {
     /// it. True in the first place if it must be queued.
     fn demand(&self, max_age: Duration) -> Option<(bool, oneshot::Receiver<()>)> {
         let mut demand = self.demand.lock();
-        let fresh = demand.polled.is_some_and(|polled| polled.elapsed() <= max_age);
+        let fresh = demand
+            .polled
+            .is_some_and(|polled| polled.elapsed() <= max_age);
         if fresh || self.is_removed() || demand.waiters.len() >= MAX_WAITERS {
             return None;
         }
         let (waiter, done) = oneshot::channel();
         demand.waiters.push(waiter);
         Some((!std::mem::replace(&mut demand.queued, true), done))
-    }
-
-    /// How long ago the last poll was finished.
-    fn age(&self) -> Option<Duration> {
-        self.demand.lock().polled.map(|polled| polled.elapsed())
     }
 }
 
@@ -288,7 +305,9 @@ impl Reader {
     }
 
     fn refresh_spec(&mut self, handler: &Handler, context: &mut ReadContext) {
-        let expired = self.spec_read.is_none_or(|read| read.elapsed() > SPEC_REFRESH);
+        let expired = self
+            .spec_read
+            .is_none_or(|read| read.elapsed() > SPEC_REFRESH);
         if !handler.spec_is_old.swap(false, Relaxed) && !expired {
             return;
         }
@@ -296,7 +315,9 @@ impl Reader {
         // The kernel forgets when it made a directory; what was seen first stays.
         let known = handler.spec.read().clone();
         let first = known.as_ref().and_then(|known| known.created_at);
-        spec.created_at = first.or_else(|| Some(spec.created_at?.min(handler.noticed))).or(Some(handler.noticed));
+        spec.created_at = first
+            .or_else(|| Some(spec.created_at?.min(handler.noticed)))
+            .or(Some(handler.noticed));
         self.spec_read = Some(Instant::now());
         if known.as_deref() != Some(&spec) {
             *handler.spec.write() = Some(Arc::new(spec));

@@ -103,7 +103,9 @@ struct Worker {
 
 impl fmt::Debug for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sampler").field("base_threads", &self.base_threads).finish_non_exhaustive()
+        f.debug_struct("Sampler")
+            .field("base_threads", &self.base_threads)
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,7 +130,11 @@ impl Sampler {
             on_oom_kills,
             started: Instant::now(),
         });
-        let sampler = Self { shared, threads: Mutex::default(), base_threads: threads.max(1) };
+        let sampler = Self {
+            shared,
+            threads: Mutex::default(),
+            base_threads: threads.max(1),
+        };
         for _ in 0..sampler.base_threads {
             sampler.add_thread()?;
         }
@@ -139,7 +145,9 @@ impl Sampler {
         let mut threads = self.threads.lock();
         let busy_since = Arc::new(AtomicU64::new(0));
         let (shared, busy) = (Arc::clone(&self.shared), Arc::clone(&busy_since));
-        let thread = std::thread::Builder::new().name("cgauge-sampler".into()).spawn(move || shared.run(&busy))?;
+        let thread = std::thread::Builder::new()
+            .name("cgauge-sampler".into())
+            .spawn(move || shared.run(&busy))?;
         threads.push(Worker { busy_since, thread });
         self.shared.metrics.samplers.set(threads.len() as u64);
         Ok(())
@@ -163,10 +171,18 @@ impl Sampler {
     /// Asks for a poll of what was polled longer than `max_age` ago. The receiver resolves when it is
     /// done, with an error if the container has gone meanwhile; `None` if there is nothing to wait for.
     /// However many ask, one poll serves them.
-    pub fn request(&self, handler: &Arc<Handler>, max_age: Duration) -> Option<oneshot::Receiver<()>> {
+    pub fn request(
+        &self,
+        handler: &Arc<Handler>,
+        max_age: Duration,
+    ) -> Option<oneshot::Receiver<()>> {
         let (queue, done) = handler.demand(max_age)?;
         if queue {
-            self.shared.queue.lock().urgent.push_back((Arc::clone(handler), Job::Poll));
+            self.shared
+                .queue
+                .lock()
+                .urgent
+                .push_back((Arc::clone(handler), Job::Poll));
             self.shared.wake.notify_one();
         }
         Some(done)
@@ -175,7 +191,11 @@ impl Sampler {
     /// Asks for a look at the OOM kill counter alone.
     pub fn check_oom_kills(&self, handler: &Arc<Handler>) {
         if !handler.oom_check_queued.swap(true, Relaxed) {
-            self.shared.queue.lock().urgent.push_back((Arc::clone(handler), Job::CheckOomKills));
+            self.shared
+                .queue
+                .lock()
+                .urgent
+                .push_back((Arc::clone(handler), Job::CheckOomKills));
             self.shared.wake.notify_one();
         }
     }
@@ -192,7 +212,9 @@ impl Sampler {
                 })
         };
         if all_stuck {
-            tracing::warn!("all samplers are held up by slow files: starting another (see cgauge_file_slow_reads_total)");
+            tracing::warn!(
+                "all samplers are held up by slow files: starting another (see cgauge_file_slow_reads_total)"
+            );
             if let Err(error) = self.add_thread() {
                 tracing::error!(%error, "cannot start a sampler thread");
             }
@@ -221,21 +243,32 @@ impl Queue {
         self.last_ticket += 1;
         handler.ticket.store(self.last_ticket, Relaxed);
         let due = Instant::now() + after;
-        self.timed.push(Timed { due, ticket: self.last_ticket, handler: Arc::downgrade(handler) });
+        self.timed.push(Timed {
+            due,
+            ticket: self.last_ticket,
+            handler: Arc::downgrade(handler),
+        });
     }
 }
 
 impl Shared {
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.started.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
     fn run(&self, busy_since: &AtomicU64) {
-        let mut context = ReadContext { buffer: ReadBuffer::default(), namespaces: Arc::clone(&self.namespaces) };
+        let mut context = ReadContext {
+            buffer: ReadBuffer::default(),
+            namespaces: Arc::clone(&self.namespaces),
+        };
         let mut sample = Sample::default();
         while let Some((handler, job)) = self.next() {
             busy_since.store(self.now_ms(), Relaxed);
-            let work = std::panic::AssertUnwindSafe(|| self.work(&handler, job, &mut context, &mut sample));
+            let work = std::panic::AssertUnwindSafe(|| {
+                self.work(&handler, job, &mut context, &mut sample)
+            });
             if std::panic::catch_unwind(work).is_err() {
                 tracing::error!(container = %handler.name(), "polling panicked: this is a bug of cgauge; the container is left alone from now on");
             }
@@ -243,14 +276,22 @@ impl Shared {
         }
     }
 
-    fn work(&self, handler: &Arc<Handler>, job: Job, context: &mut ReadContext, sample: &mut Sample) {
+    fn work(
+        &self,
+        handler: &Arc<Handler>,
+        job: Job,
+        context: &mut ReadContext,
+        sample: &mut Sample,
+    ) {
         let new_oom_kills = match job {
             Job::CheckOomKills => handler.check_oom_kills(context),
             Job::Poll => {
                 let started = Instant::now();
                 let polled = handler.poll(context, sample, &self.housekeeping);
                 self.metrics.polls.inc();
-                self.metrics.poll_ns.add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                self.metrics
+                    .poll_ns
+                    .add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 if let Some(interval) = polled.next {
                     self.queue.lock().schedule(handler, interval);
                 }
@@ -285,9 +326,13 @@ impl Shared {
                 self.wake.wait_until(&mut queue, until);
                 continue;
             }
-            let Some(timed) = queue.timed.pop() else { continue };
+            let Some(timed) = queue.timed.pop() else {
+                continue;
+            };
             // A later entry for the same container, or none any more: this one is void.
-            let Some(handler) = timed.handler.upgrade() else { continue };
+            let Some(handler) = timed.handler.upgrade() else {
+                continue;
+            };
             if handler.ticket.load(Relaxed) != timed.ticket {
                 continue;
             }

@@ -15,7 +15,11 @@ pub struct Housekeeping {
 
 impl Default for Housekeeping {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), max_interval: Duration::from_secs(60), dynamic: true }
+        Self {
+            interval: Duration::from_secs(1),
+            max_interval: Duration::from_secs(60),
+            dynamic: true,
+        }
     }
 }
 
@@ -36,7 +40,8 @@ impl Housekeeping {
         let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        self.interval.mul_f64((hash >> 40) as f64 / (1_u64 << 24) as f64)
+        self.interval
+            .mul_f64((hash >> 40) as f64 / (1_u64 << 24) as f64)
     }
 }
 
@@ -55,21 +60,39 @@ mod tests {
         }
         assert_eq!(seconds, [2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(housekeeping.next(interval, true), housekeeping.interval);
-        let fixed = Housekeeping { dynamic: false, ..housekeeping };
+        let fixed = Housekeeping {
+            dynamic: false,
+            ..housekeeping
+        };
         assert_eq!(fixed.next(fixed.interval, false), fixed.interval);
-        let odd = Housekeeping { max_interval: Duration::from_millis(1), ..housekeeping };
-        assert_eq!(odd.next(odd.interval, false), odd.interval, "never below the base interval");
+        let odd = Housekeeping {
+            max_interval: Duration::from_millis(1),
+            ..housekeeping
+        };
+        assert_eq!(
+            odd.next(odd.interval, false),
+            odd.interval,
+            "never below the base interval"
+        );
     }
 
     #[test]
     fn containers_are_spread_over_the_first_interval() {
         let housekeeping = Housekeeping::default();
-        let offsets: Vec<Duration> =
-            (0..1000).map(|number| housekeeping.splay(format!("/pod{number}").as_bytes())).collect();
+        let offsets: Vec<Duration> = (0..1000)
+            .map(|number| housekeeping.splay(format!("/pod{number}").as_bytes()))
+            .collect();
         for tenth in 0..10 {
-            let bounds = Duration::from_millis(tenth * 100)..Duration::from_millis(tenth * 100 + 100);
-            let inside = offsets.iter().filter(|offset| bounds.contains(offset)).count();
-            assert!((50..200).contains(&inside), "{inside} of 1000 in tenth {tenth}");
+            let bounds =
+                Duration::from_millis(tenth * 100)..Duration::from_millis(tenth * 100 + 100);
+            let inside = offsets
+                .iter()
+                .filter(|offset| bounds.contains(offset))
+                .count();
+            assert!(
+                (50..200).contains(&inside),
+                "{inside} of 1000 in tenth {tenth}"
+            );
         }
     }
 }

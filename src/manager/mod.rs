@@ -1,1 +1,360 @@
-//! Stage manager.
+//! DECIDE: events of the sources in, handlers and published events out.
+//!
+//! One thread, the only owner of the [`Registry`]: nobody else makes or removes a handler. It never
+//! reads a kernel file of a container and never waits for a poll.
+
+pub mod accept;
+pub mod oom;
+pub mod registry;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::cache::Limits;
+use crate::cgroup::ContainerName;
+use crate::cgroup::file::FdBudget;
+use crate::cgroup::plan::Plan;
+use crate::event::{EventBus, EventKind, OomKill};
+use crate::handler::{Handler, NewHandler, Sampler};
+use crate::node::Node;
+use crate::self_metrics::{KmsgState, SelfMetrics};
+use crate::source::kmsg_reader::wall_clock;
+use crate::source::{Change, Directory, FileChange, SourceEvent};
+use crate::units::Timestamp;
+pub use accept::Accept;
+use oom::{Kill, OomMatcher};
+pub use registry::Registry;
+
+/// Source events that may wait for the manager. When it is full the watcher waits, and behind it the
+/// kernel's queue: an overflow there is noticed and repaired by a listing.
+pub const INLET_CAPACITY: usize = 4_096;
+
+/// How often the manager looks after what is due by time.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the manager works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The reading plan.
+    pub plan: Arc<Plan>,
+    /// The budget of open files.
+    pub budget: Arc<FdBudget>,
+    /// What each container's history may hold.
+    pub limits: Limits,
+    /// Which cgroups become containers.
+    pub accept: Accept,
+    /// Whether the root container is left unpolled.
+    pub skip_root: bool,
+    /// Where events go.
+    pub bus: Arc<EventBus>,
+    /// The node's facts, and how often to read them.
+    pub node: Arc<Node>,
+    /// How often the node's facts are read.
+    pub node_interval: Duration,
+    /// Counters.
+    pub metrics: Arc<SelfMetrics>,
+}
+
+/// The inlet for sources.
+#[derive(Debug, Clone)]
+pub struct Inlet(SyncSender<SourceEvent>);
+
+impl Inlet {
+    /// Hands an event to the manager, waiting for room if there is none. False once it has stopped.
+    pub fn send(&self, event: SourceEvent) -> bool {
+        self.0.send(event).is_ok()
+    }
+}
+
+/// OOM kills as two witnesses tell of them, shared by the manager and the samplers.
+#[derive(Debug)]
+pub struct OomDesk {
+    matcher: Mutex<OomMatcher>,
+    bus: Arc<EventBus>,
+    metrics: Arc<SelfMetrics>,
+}
+
+impl OomDesk {
+    /// A desk that publishes to `bus`.
+    pub fn new(bus: Arc<EventBus>, metrics: Arc<SelfMetrics>) -> Self {
+        Self {
+            matcher: Mutex::new(OomMatcher::default()),
+            bus,
+            metrics,
+        }
+    }
+
+    /// A container's counter has grown by `number`.
+    pub fn counted(&self, handler: &Handler, number: u64) {
+        let followed = self.metrics.kmsg_state() == KmsgState::Following;
+        let kills = self
+            .matcher
+            .lock()
+            .counted(handler.name(), number, followed, Instant::now());
+        for kill in kills {
+            self.publish(kill, Some(handler));
+        }
+    }
+
+    fn publish(&self, kill: Kill, handler: Option<&Handler>) {
+        if let Some(handler) = handler {
+            handler.count_oom_kill();
+        }
+        let timestamp = match &kill.record {
+            Some(record) => wall_clock(record.stamp),
+            None => Timestamp::now(),
+        };
+        let known = match kill.record {
+            Some(record) => {
+                self.metrics.oom_kills_from_kmsg.inc();
+                if let Some(exhausted) = kill.exhausted {
+                    self.bus.publish(timestamp, exhausted, EventKind::Oom);
+                }
+                record
+            }
+            None => {
+                self.metrics.oom_kills_from_counters.inc();
+                Box::default()
+            }
+        };
+        self.bus
+            .publish(timestamp, kill.victim, EventKind::OomKill(Arc::from(known)));
+    }
+}
+
+/// The running manager.
+#[derive(Debug)]
+pub struct Manager {
+    thread: JoinHandle<()>,
+    stop: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Manager {
+    /// Starts the manager's thread. `listed` turns true when all that was there at start is known.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn spawn(
+        parts: Parts,
+        registry: Arc<Registry>,
+        sampler: Arc<Sampler>,
+        desk: Arc<OomDesk>,
+        listed: watch::Sender<bool>,
+    ) -> std::io::Result<(Self, Inlet)> {
+        let (sender, events) = sync_channel(INLET_CAPACITY);
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let task = Task {
+            parts,
+            registry,
+            sampler,
+            desk,
+            listed,
+            stop: Arc::clone(&stop),
+        };
+        let thread = std::thread::Builder::new()
+            .name("cgauge-manager".into())
+            .spawn(move || task.run(&events))?;
+        Ok((Self { thread, stop }, Inlet(sender)))
+    }
+
+    /// Stops the thread, which lets go of all handlers, and waits for it.
+    pub fn stop(self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        if self.thread.join().is_err() {
+            tracing::error!("the manager had panicked");
+        }
+    }
+}
+
+struct Task {
+    parts: Parts,
+    registry: Arc<Registry>,
+    sampler: Arc<Sampler>,
+    desk: Arc<OomDesk>,
+    listed: watch::Sender<bool>,
+    stop: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Task {
+    fn run(self, events: &Receiver<SourceEvent>) {
+        let mut next_tick = Instant::now() + TICK;
+        let mut node_read = Instant::now();
+        while !self.stop.load(std::sync::atomic::Ordering::Relaxed) {
+            match events.recv_timeout(
+                next_tick
+                    .saturating_duration_since(Instant::now())
+                    .min(TICK),
+            ) {
+                Ok(event) => self.handle(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                // All sources have stopped; what is due by time still is, until we are stopped, too.
+                Err(RecvTimeoutError::Disconnected) => {
+                    std::thread::sleep(Duration::from_millis(10))
+                }
+            }
+            let now = Instant::now();
+            if next_tick <= now {
+                next_tick = now + TICK;
+                self.tick(now);
+                if node_read.elapsed() >= self.parts.node_interval {
+                    node_read = now;
+                    self.parts.node.refresh();
+                }
+            }
+        }
+        self.registry.clear();
+    }
+
+    fn tick(&self, now: Instant) {
+        self.sampler.relieve();
+        let overdue = self.desk.matcher.lock().overdue(now);
+        for kill in overdue {
+            let handler = self.registry.get(&kill.victim);
+            self.desk.publish(kill, handler.as_deref());
+        }
+    }
+
+    fn handle(&self, event: SourceEvent) {
+        match event {
+            SourceEvent::Tree(Change::Added(directory)) => self.added(directory),
+            SourceEvent::Tree(Change::Attached(directory)) => {
+                if let Some(handler) = self.known(&directory) {
+                    handler.attach(directory.hierarchy, directory.inode);
+                }
+            }
+            SourceEvent::Tree(Change::Detached(directory)) => {
+                if let Some(handler) = self.known(&directory) {
+                    handler.detach(directory.hierarchy);
+                }
+            }
+            SourceEvent::Tree(Change::Removed { name, incarnation }) => {
+                self.removed(&name, incarnation)
+            }
+            SourceEvent::File(name, change) => self.file_changed(&name, change),
+            SourceEvent::Listed => {
+                self.listed.send_replace(true);
+            }
+            SourceEvent::OomKill(record) => self.oom_kill(record),
+        }
+    }
+
+    fn known(&self, directory: &Directory) -> Option<Arc<Handler>> {
+        self.registry
+            .get(&directory.name)
+            .filter(|handler| handler.incarnation() == directory.incarnation)
+    }
+
+    fn added(&self, directory: Directory) {
+        if !self.parts.accept.accepts(&directory.name) {
+            return;
+        }
+        let preexisting = !*self.listed.borrow();
+        let noticed = if preexisting {
+            self.made_at(&directory)
+        } else {
+            Timestamp::now()
+        };
+        let Directory {
+            name,
+            incarnation,
+            hierarchy,
+            inode,
+        } = directory;
+        let new = NewHandler {
+            name: name.clone(),
+            incarnation,
+            noticed,
+            preexisting,
+        };
+        let interval = self.sampler.housekeeping().interval;
+        let parts = &self.parts;
+        let handler = Arc::new(Handler::new(
+            new,
+            &parts.plan,
+            &parts.budget,
+            parts.limits,
+            interval,
+        ));
+        if inode.is_some() {
+            handler.attach(hierarchy, inode);
+        }
+        if let Some(old) = self.registry.insert(Arc::clone(&handler)) {
+            // The tree removes before it adds; should it ever not, no handler is left behind.
+            old.remove();
+        }
+        self.parts
+            .metrics
+            .containers
+            .set(self.registry.len() as u64);
+        self.parts
+            .bus
+            .publish(noticed, name.clone(), EventKind::ContainerCreation);
+        if !(self.parts.skip_root && name.is_root()) {
+            self.sampler.add(&handler);
+        }
+    }
+
+    /// When a container that was there before us was made.
+    fn made_at(&self, directory: &Directory) -> Timestamp {
+        let root = &self.parts.plan.hierarchies.get(directory.hierarchy).root;
+        std::fs::metadata(directory.name.below(root))
+            .and_then(|metadata| metadata.modified())
+            .map_or_else(|_| Timestamp::now(), Timestamp::from)
+    }
+
+    fn removed(&self, name: &ContainerName, incarnation: u64) {
+        let Some(handler) = self.registry.remove(name, incarnation) else {
+            return;
+        };
+        handler.remove();
+        self.parts
+            .metrics
+            .containers
+            .set(self.registry.len() as u64);
+        let kind = EventKind::ContainerDeletion { exit_code: None };
+        self.parts.bus.publish(Timestamp::now(), name.clone(), kind);
+    }
+
+    fn file_changed(&self, name: &ContainerName, change: FileChange) {
+        let Some(handler) = self.registry.get(name) else {
+            return;
+        };
+        match change {
+            FileChange::MemoryEvents => self.sampler.check_oom_kills(&handler),
+            FileChange::Members => handler.members_changed(),
+            FileChange::Settings => {
+                handler.settings_changed();
+                drop(self.sampler.request(&handler, Duration::ZERO));
+            }
+            FileChange::Populated => {
+                handler.members_changed();
+                // When the last process leaves, the figures are final, and the directory often goes
+                // a moment later: now or never.
+                drop(self.sampler.request(&handler, Duration::ZERO));
+            }
+        }
+    }
+
+    fn oom_kill(&self, record: Box<OomKill>) {
+        let hierarchies = &self.parts.plan.hierarchies;
+        let container = |path: &Option<String>| {
+            path.as_deref()
+                .map(|path| hierarchies.container_of_memcg(path))
+        };
+        // A kill without a cgroup of its own in the record is the root's.
+        let victim = container(&record.task_memcg).unwrap_or_else(ContainerName::root);
+        let exhausted = container(&record.oom_memcg).unwrap_or_else(ContainerName::root);
+        let kill = self
+            .desk
+            .matcher
+            .lock()
+            .logged(record, victim, exhausted, Instant::now());
+        let handler = self.registry.get(&kill.victim);
+        self.desk.publish(kill, handler.as_deref());
+    }
+}

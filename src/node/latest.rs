@@ -14,7 +14,7 @@ use super::{FsError, FsInfo, Roots};
 #[derive(Debug)]
 pub struct Snapshot {
     /// The machine.
-    pub machine: MachineInfo,
+    pub machine: Arc<MachineInfo>,
     /// The versions of its software.
     pub version: VersionInfo,
     /// What could not be found out, file systems aside (their table has its own list).
@@ -81,7 +81,7 @@ fn snapshot(roots: &Roots, filesystems: &Filesystems) -> Snapshot {
     let machine = machine::read(roots, &filesystems.table(), &mut reader);
     let version = version::read(roots, &mut reader);
     Snapshot {
-        machine,
+        machine: Arc::new(machine),
         version,
         problems: reader.into_problems(),
     }

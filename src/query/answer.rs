@@ -20,14 +20,22 @@ pub struct InfoRequest {
 
 impl Default for InfoRequest {
     fn default() -> Self {
-        Self { num_stats: Some(60), start: None, end: None }
+        Self {
+            num_stats: Some(60),
+            start: None,
+            end: None,
+        }
     }
 }
 
 impl InfoRequest {
     /// As a range of the history.
     pub fn range(&self) -> Range {
-        Range { start: self.start, end: self.end, newest: self.num_stats }
+        Range {
+            start: self.start,
+            end: self.end,
+            newest: self.num_stats,
+        }
     }
 }
 
@@ -44,7 +52,11 @@ pub struct RequestOptions {
 
 impl Default for RequestOptions {
     fn default() -> Self {
-        Self { count: Some(64), recursive: false, max_age: None }
+        Self {
+            count: Some(64),
+            recursive: false,
+            max_age: None,
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 pub mod answer;
 pub mod error;
+pub mod view;
 
 pub use answer::{ContainerInfo, InfoRequest, RequestOptions};
 pub use error::QueryError;
+pub use view::View;

@@ -86,7 +86,10 @@ struct Known {
 
 impl Entry {
     fn known(&self, hierarchy: HierarchyId) -> Option<&Known> {
-        self.directories.iter().find(|(id, _)| *id == hierarchy).map(|(_, known)| known)
+        self.directories
+            .iter()
+            .find(|(id, _)| *id == hierarchy)
+            .map(|(_, known)| known)
     }
 }
 
@@ -108,7 +111,11 @@ impl Tree {
         learnt: Learnt,
         changes: &mut Vec<Change>,
     ) {
-        if let Some(known) = self.containers.get(name).and_then(|entry| entry.known(hierarchy)) {
+        if let Some(known) = self
+            .containers
+            .get(name)
+            .and_then(|entry| entry.known(hierarchy))
+        {
             if known.inode == inode && inode.is_some() {
                 return;
             }
@@ -118,16 +125,36 @@ impl Tree {
         let joins = entry.incarnation != 0 && entry.lost & hierarchy.bit() == 0;
         if !joins {
             if entry.incarnation != 0 {
-                changes.push(Change::Removed { name: name.clone(), incarnation: entry.incarnation });
+                changes.push(Change::Removed {
+                    name: name.clone(),
+                    incarnation: entry.incarnation,
+                });
             }
             self.last_incarnation += 1;
             (entry.incarnation, entry.present, entry.lost) = (self.last_incarnation, 0, 0);
         }
         entry.present |= hierarchy.bit();
         let incarnation = entry.incarnation;
-        entry.directories.push((hierarchy, Known { inode, incarnation, learnt, watch: None }));
-        let directory = Directory { name: name.clone(), incarnation, hierarchy, inode };
-        changes.push(if joins { Change::Attached(directory) } else { Change::Added(directory) });
+        entry.directories.push((
+            hierarchy,
+            Known {
+                inode,
+                incarnation,
+                learnt,
+                watch: None,
+            },
+        ));
+        let directory = Directory {
+            name: name.clone(),
+            incarnation,
+            hierarchy,
+            inode,
+        };
+        changes.push(if joins {
+            Change::Attached(directory)
+        } else {
+            Change::Added(directory)
+        });
     }
 
     /// A directory has gone. Gives the watch that was on it, which the kernel does not take off.
@@ -138,7 +165,10 @@ impl Tree {
         changes: &mut Vec<Change>,
     ) -> Option<Watch> {
         let entry = self.containers.get_mut(name)?;
-        let at = entry.directories.iter().position(|(id, _)| *id == hierarchy)?;
+        let at = entry
+            .directories
+            .iter()
+            .position(|(id, _)| *id == hierarchy)?;
         let (_, known) = entry.directories.swap_remove(at);
         if known.incarnation == entry.incarnation {
             entry.present &= !hierarchy.bit();
@@ -149,7 +179,12 @@ impl Tree {
                 entry.incarnation = 0;
                 changes.push(Change::Removed { name, incarnation });
             } else {
-                changes.push(Change::Detached(Directory { name, incarnation, hierarchy, inode: known.inode }));
+                changes.push(Change::Detached(Directory {
+                    name,
+                    incarnation,
+                    hierarchy,
+                    inode: known.inode,
+                }));
             }
         }
         if entry.directories.is_empty() {
@@ -191,17 +226,30 @@ impl Tree {
 
     /// Notes the watch on a directory.
     pub fn watched(&mut self, hierarchy: HierarchyId, name: &ContainerName, watch: Watch) {
-        let Some(entry) = self.containers.get_mut(name) else { return };
-        let Some((_, known)) = entry.directories.iter_mut().find(|(id, _)| *id == hierarchy) else { return };
+        let Some(entry) = self.containers.get_mut(name) else {
+            return;
+        };
+        let Some((_, known)) = entry
+            .directories
+            .iter_mut()
+            .find(|(id, _)| *id == hierarchy)
+        else {
+            return;
+        };
         known.watch = Some(watch);
         self.watches.insert(watch, (hierarchy, name.clone()));
     }
 
     /// Forgets a watch that the kernel has taken off.
     pub fn watch_lost(&mut self, watch: Watch) -> bool {
-        let Some((hierarchy, name)) = self.watches.remove(&watch) else { return false };
+        let Some((hierarchy, name)) = self.watches.remove(&watch) else {
+            return false;
+        };
         if let Some(entry) = self.containers.get_mut(&name)
-            && let Some((_, known)) = entry.directories.iter_mut().find(|(id, _)| *id == hierarchy)
+            && let Some((_, known)) = entry
+                .directories
+                .iter_mut()
+                .find(|(id, _)| *id == hierarchy)
         {
             known.watch = None;
         }
@@ -257,7 +305,10 @@ impl Tree {
 
     /// How many directories are known, over all hierarchies.
     pub fn directory_count(&self) -> usize {
-        self.containers.values().map(|entry| entry.directories.len()).sum()
+        self.containers
+            .values()
+            .map(|entry| entry.directories.len())
+            .sum()
     }
 }
 

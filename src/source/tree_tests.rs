@@ -15,12 +15,19 @@ struct Log {
 impl Log {
     fn create(&mut self, hierarchy: HierarchyId, inode: u64) {
         let name = ContainerName::from_request("/x");
-        self.tree.created(hierarchy, &name, Some(inode), Learnt::ByEvent, &mut self.changes);
+        self.tree.created(
+            hierarchy,
+            &name,
+            Some(inode),
+            Learnt::ByEvent,
+            &mut self.changes,
+        );
     }
 
     fn delete(&mut self, hierarchy: HierarchyId, now: Option<u64>) {
         let name = ContainerName::from_request("/x");
-        self.tree.removal_event(hierarchy, &name, now, &mut self.changes);
+        self.tree
+            .removal_event(hierarchy, &name, now, &mut self.changes);
     }
 
     fn told(&mut self) -> String {
@@ -60,14 +67,18 @@ fn made_again_under_the_same_name_is_another_one() {
     log.delete(MEMORY, Some(12));
     log.create(MEMORY, 12);
     assert_eq!(log.told(), "+1 &1 ~1 -1 +2 &2");
-    assert!(log.tree.knows(CPU, &ContainerName::from_request("/x"), Some(11)));
+    assert!(
+        log.tree
+            .knows(CPU, &ContainerName::from_request("/x"), Some(11))
+    );
 }
 
 #[test]
 fn a_removal_that_a_listing_has_overtaken_is_old_news() {
     let mut log = Log::default();
     let name = ContainerName::from_request("/x");
-    log.tree.created(CPU, &name, Some(2), Learnt::ByListing, &mut log.changes);
+    log.tree
+        .created(CPU, &name, Some(2), Learnt::ByListing, &mut log.changes);
     log.delete(CPU, Some(2));
     assert_eq!(log.told(), "+1");
 }
@@ -82,7 +93,13 @@ fn a_life_between_two_reads_of_the_queue_is_counted() {
     assert_eq!(log.told(), "+1 -1 +2");
     // made and removed before it could be looked at
     log.delete(CPU, None);
-    log.tree.created(CPU, &ContainerName::from_request("/x"), None, Learnt::ByEvent, &mut log.changes);
+    log.tree.created(
+        CPU,
+        &ContainerName::from_request("/x"),
+        None,
+        Learnt::ByEvent,
+        &mut log.changes,
+    );
     log.delete(CPU, None);
     assert_eq!(log.told(), "-2 +3 -3");
 }

@@ -67,7 +67,10 @@ impl Watcher {
         metrics: Arc<SelfMetrics>,
         inlet: Inlet,
     ) -> io::Result<Self> {
-        let stop = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let stop = Arc::new(EventFd::from_value_and_flags(
+            0,
+            EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK,
+        )?);
         let inotify = Inotify::init()
             .inspect_err(|error| {
                 tracing::warn!(%error, "inotify is not to be had (fs.inotify.max_user_instances?): containers are found by listing");
@@ -87,7 +90,9 @@ impl Watcher {
             wanted: true,
         };
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("cgauge-watcher".into()).spawn(move || task.run(&stopped))?;
+        let thread = std::thread::Builder::new()
+            .name("cgauge-watcher".into())
+            .spawn(move || task.run(&stopped))?;
         Ok(Self { stop, thread })
     }
 
@@ -155,7 +160,9 @@ impl Task {
     /// How long to wait for the next listing, when the last one took so long.
     fn pause(&self, took: Duration) -> Duration {
         if self.exhausted || self.inotify.is_none() {
-            (took * LISTING_SHARE).max(MIN_LISTING_PAUSE).min(self.interval)
+            (took * LISTING_SHARE)
+                .max(MIN_LISTING_PAUSE)
+                .min(self.interval)
         } else {
             self.interval
         }
@@ -163,10 +170,19 @@ impl Task {
 
     fn wait(&self, stop: &EventFd, until: Duration) -> Result<Wake, Errno> {
         let mut fds = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.inotify.as_ref().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)));
+        fds.extend(
+            self.inotify
+                .as_ref()
+                .map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)),
+        );
         // Rounded up: waking a moment early would mean waking again and again.
-        let millis = u32::try_from(until.as_millis()).unwrap_or(u32::MAX).saturating_add(1);
-        match poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
+        let millis = u32::try_from(until.as_millis())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        match poll(
+            &mut fds,
+            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX),
+        ) {
             Ok(0) | Err(Errno::EINTR) => Ok(Wake::Timeout),
             Ok(_) if fds[0].any() == Some(true) => Ok(Wake::Stop),
             Ok(_) => Ok(Wake::Events),
@@ -177,13 +193,21 @@ impl Task {
     /// Reads what is in the queue, once.
     fn read_events(&mut self, buffer: &mut [u8]) -> Batch {
         let mut batch = Batch::default();
-        let Some(mut inotify) = self.inotify.take() else { return batch };
+        let Some(mut inotify) = self.inotify.take() else {
+            return batch;
+        };
         match inotify.read_events(buffer) {
             Ok(events) => {
                 let mut last = None;
                 for event in events {
                     batch.read += 1;
-                    self.handle(event.wd.get_watch_descriptor_id(), event.mask, event.name, &mut batch, &mut last);
+                    self.handle(
+                        event.wd.get_watch_descriptor_id(),
+                        event.mask,
+                        event.name,
+                        &mut batch,
+                        &mut last,
+                    );
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -215,11 +239,15 @@ impl Task {
             batch.relist |= self.tree.watch_lost(watch);
             return;
         }
-        let Some((hierarchy, parent)) = self.tree.watched_directory(watch).cloned() else { return };
+        let Some((hierarchy, parent)) = self.tree.watched_directory(watch).cloned() else {
+            return;
+        };
         let Some(name) = name else { return };
         if !mask.contains(EventMask::ISDIR) {
             let change = FileChange::of(name.as_bytes());
-            if mask.contains(EventMask::MODIFY) && last.replace((watch, change)) != Some((watch, change)) {
+            if mask.contains(EventMask::MODIFY)
+                && last.replace((watch, change)) != Some((watch, change))
+            {
                 self.tell(SourceEvent::File(parent, change));
             }
             return;
@@ -232,7 +260,9 @@ impl Task {
             self.take_up(hierarchy, child, Learnt::ByEvent, None);
         } else if mask.contains(EventMask::DELETE) {
             let now = self.inode(hierarchy, &child);
-            let watch = self.tree.removal_event(hierarchy, &child, now, &mut self.changes);
+            let watch = self
+                .tree
+                .removal_event(hierarchy, &child, now, &mut self.changes);
             self.unwatch(watch);
             self.flush();
         } else if mask.contains(EventMask::MOVED_FROM) {
@@ -250,7 +280,12 @@ impl Task {
         let ids: Vec<HierarchyId> = self.hierarchies.iter().map(|(id, _)| id).collect();
         for hierarchy in ids {
             let mut listed = HashMap::new();
-            self.take_up(hierarchy, ContainerName::root(), Learnt::ByListing, Some(&mut listed));
+            self.take_up(
+                hierarchy,
+                ContainerName::root(),
+                Learnt::ByListing,
+                Some(&mut listed),
+            );
             for name in self.tree.missing(hierarchy, &listed) {
                 self.let_go(hierarchy, &name);
             }
@@ -287,7 +322,8 @@ impl Task {
                 Err(errno) => {
                     if learnt == Learnt::ByEvent {
                         // Made and removed already, or not to be looked at: it was there all the same.
-                        self.tree.created(hierarchy, &name, None, learnt, &mut self.changes);
+                        self.tree
+                            .created(hierarchy, &name, None, learnt, &mut self.changes);
                         self.flush();
                     }
                     if !matches!(errno, Errno::ENOENT | Errno::ENODEV) {
@@ -307,7 +343,8 @@ impl Task {
                 // One that was replaced unnoticed takes its watch with it.
                 let stale = self.tree.removed(hierarchy, &name, &mut self.changes);
                 self.unwatch(stale);
-                self.tree.created(hierarchy, &name, Some(inode), learnt, &mut self.changes);
+                self.tree
+                    .created(hierarchy, &name, Some(inode), learnt, &mut self.changes);
                 self.flush();
             }
             self.watch(hierarchy, &name, &path, &fd);
@@ -323,7 +360,13 @@ impl Task {
         }
     }
 
-    fn watch(&mut self, hierarchy: HierarchyId, name: &ContainerName, path: &std::path::Path, fd: &OwnedFd) {
+    fn watch(
+        &mut self,
+        hierarchy: HierarchyId,
+        name: &ContainerName,
+        path: &std::path::Path,
+        fd: &OwnedFd,
+    ) {
         if self.exhausted || self.tree.is_watched(hierarchy, name) {
             return;
         }
@@ -331,11 +374,18 @@ impl Task {
             self.exhausted = true;
             return;
         };
-        let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::MODIFY | WatchMask::ONLYDIR;
+        let mask = WatchMask::CREATE
+            | WatchMask::DELETE
+            | WatchMask::MOVE
+            | WatchMask::MODIFY
+            | WatchMask::ONLYDIR;
         let added = if path.as_os_str().len() < PATH_MAX {
             watches.add(path, mask)
         } else {
-            watches.add(PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())), mask)
+            watches.add(
+                PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
+                mask,
+            )
         };
         match added {
             Ok(descriptor) => {
@@ -362,7 +412,9 @@ impl Task {
     }
 
     fn unwatch(&mut self, watch: Option<i32>) {
-        let (Some(watch), Some(watches)) = (watch, &mut self.watches) else { return };
+        let (Some(watch), Some(watches)) = (watch, &mut self.watches) else {
+            return;
+        };
         if let Some(descriptor) = self.descriptors.remove(&watch) {
             // An error (EINVAL) only says that the kernel has taken it off already.
             let _ = watches.remove(descriptor);
@@ -412,8 +464,9 @@ fn children(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
         let name = entry.file_name();
         let is_directory = match entry.file_type() {
             Some(kind) => kind == Type::Directory,
-            None => fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR),
+            None => fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+            }),
         };
         if is_directory && !matches!(name.to_bytes(), b"." | b"..") {
             names.push(OsStr::from_bytes(name.to_bytes()).to_owned());

@@ -8,19 +8,71 @@ use crate::units::NS_PER_TICK;
 
 /// The table, in the order of reading.
 pub const ROWS: &[Row] = &[
-    Row { names: &["cpuacct.usage"], controller: Cpuacct, parse: cpuacct_usage },
-    Row { names: &["cpuacct.stat"], controller: Cpuacct, parse: cpuacct_stat },
-    Row { names: &["cpuacct.usage_percpu"], controller: Cpuacct, parse: cpuacct_usage_percpu },
-    Row { names: &["cpu.stat"], controller: Cpu, parse: cpu_stat },
-    Row { names: &["memory.usage_in_bytes"], controller: Memory, parse: memory_usage },
-    Row { names: &["memory.max_usage_in_bytes"], controller: Memory, parse: memory_max_usage },
-    Row { names: &["memory.failcnt"], controller: Memory, parse: memory_failcnt },
-    Row { names: &["memory.kmem.usage_in_bytes"], controller: Memory, parse: memory_kmem_usage },
-    Row { names: &["memory.stat"], controller: Memory, parse: memory_stat },
-    Row { names: &["memory.oom_control"], controller: Memory, parse: memory_oom_control },
-    Row { names: IO_SERVICE_BYTES, controller: Blkio, parse: blkio_io_service_bytes },
-    Row { names: IO_SERVICED, controller: Blkio, parse: blkio_io_serviced },
-    Row { names: &["pids.current"], controller: Pids, parse: pids_current },
+    Row {
+        names: &["cpuacct.usage"],
+        controller: Cpuacct,
+        parse: cpuacct_usage,
+    },
+    Row {
+        names: &["cpuacct.stat"],
+        controller: Cpuacct,
+        parse: cpuacct_stat,
+    },
+    Row {
+        names: &["cpuacct.usage_percpu"],
+        controller: Cpuacct,
+        parse: cpuacct_usage_percpu,
+    },
+    Row {
+        names: &["cpu.stat"],
+        controller: Cpu,
+        parse: cpu_stat,
+    },
+    Row {
+        names: &["memory.usage_in_bytes"],
+        controller: Memory,
+        parse: memory_usage,
+    },
+    Row {
+        names: &["memory.max_usage_in_bytes"],
+        controller: Memory,
+        parse: memory_max_usage,
+    },
+    Row {
+        names: &["memory.failcnt"],
+        controller: Memory,
+        parse: memory_failcnt,
+    },
+    Row {
+        names: &["memory.kmem.usage_in_bytes"],
+        controller: Memory,
+        parse: memory_kmem_usage,
+    },
+    Row {
+        names: &["memory.stat"],
+        controller: Memory,
+        parse: memory_stat,
+    },
+    Row {
+        names: &["memory.oom_control"],
+        controller: Memory,
+        parse: memory_oom_control,
+    },
+    Row {
+        names: IO_SERVICE_BYTES,
+        controller: Blkio,
+        parse: blkio_io_service_bytes,
+    },
+    Row {
+        names: IO_SERVICED,
+        controller: Blkio,
+        parse: blkio_io_serviced,
+    },
+    Row {
+        names: &["pids.current"],
+        controller: Pids,
+        parse: pids_current,
+    },
 ];
 
 /// The scheduler that has the device decides which table is filled: throttling always (since 4.x),
@@ -39,13 +91,23 @@ const IO_SERVICED: &[&str] = &[
 ];
 
 /// A hugetlb file: what follows `hugetlb.<size>.`, by preference, and its parser.
-pub type HugetlbRow = (&'static [&'static str], fn(&[u8], &mut HugetlbStats) -> Parsed);
+pub type HugetlbRow = (
+    &'static [&'static str],
+    fn(&[u8], &mut HugetlbStats) -> Parsed,
+);
 
 /// The hugetlb files of one page size. Reserved pages count as used (since 5.7), as they are taken.
 pub const HUGETLB: &[HugetlbRow] = &[
-    (&["rsvd.usage_in_bytes", "usage_in_bytes"], |text, out| single(text, &mut out.usage_bytes)),
-    (&["rsvd.max_usage_in_bytes", "max_usage_in_bytes"], |text, out| single(text, &mut out.peak_bytes)),
-    (&["rsvd.failcnt", "failcnt"], |text, out| single(text, &mut out.failcnt)),
+    (&["rsvd.usage_in_bytes", "usage_in_bytes"], |text, out| {
+        single(text, &mut out.usage_bytes)
+    }),
+    (
+        &["rsvd.max_usage_in_bytes", "max_usage_in_bytes"],
+        |text, out| single(text, &mut out.peak_bytes),
+    ),
+    (&["rsvd.failcnt", "failcnt"], |text, out| {
+        single(text, &mut out.failcnt)
+    }),
 ];
 
 /// A file of one number.
@@ -192,10 +254,14 @@ fn blkio_table(
     let mut found = false;
     for line in lines(text) {
         let mut words = words(line);
-        let (Some(numbers), Some(operation), Some(value)) = (words.next(), words.next(), words.next()) else {
+        let (Some(numbers), Some(operation), Some(value)) =
+            (words.next(), words.next(), words.next())
+        else {
             continue;
         };
-        let (Some(device), Some(value)) = (device(numbers), number(value)) else { continue };
+        let (Some(device), Some(value)) = (device(numbers), number(value)) else {
+            continue;
+        };
         let ops = table(out.io_mut(device));
         let slot = match operation {
             b"Read" => &mut ops.read,
@@ -224,7 +290,10 @@ mod tests {
     #[test]
     fn ticks_become_nanoseconds() {
         let mut sample = Sample::default();
-        assert_eq!(cpuacct_stat(b"user 7\nsystem 250\n", &mut sample), Parsed::Data);
+        assert_eq!(
+            cpuacct_stat(b"user 7\nsystem 250\n", &mut sample),
+            Parsed::Data
+        );
         assert_eq!(sample.cpu.user_ns, Some(70_000_000));
         assert_eq!(sample.cpu.system_ns, Some(2_500_000_000));
     }
@@ -234,7 +303,10 @@ mod tests {
         let mut sample = Sample::default();
         assert_eq!(cpuacct_usage_percpu(b"1 2 3 \n", &mut sample), Parsed::Data);
         assert_eq!(sample.per_cpu_ns, [1, 2, 3]);
-        assert_eq!(cpuacct_usage_percpu(b"1 x 3\n", &mut sample), Parsed::Malformed);
+        assert_eq!(
+            cpuacct_usage_percpu(b"1 x 3\n", &mut sample),
+            Parsed::Malformed
+        );
         assert!(sample.per_cpu_ns.is_empty());
     }
 
@@ -248,7 +320,10 @@ mod tests {
         let memory = sample.memory;
         assert_eq!((memory.file_bytes, memory.anon_bytes), (Some(10), Some(20)));
         assert_eq!((memory.pgfault, memory.own_pgfault), (Some(30), Some(3)));
-        assert_eq!((memory.pgmajfault, memory.own_pgmajfault), (Some(40), Some(4)));
+        assert_eq!(
+            (memory.pgmajfault, memory.own_pgmajfault),
+            (Some(40), Some(4))
+        );
         assert_eq!(memory.inactive_file_bytes, Some(50));
         assert_eq!(memory.swap_bytes, None);
     }
@@ -258,21 +333,33 @@ mod tests {
         let mut sample = Sample::default();
         let bytes = b"8:0 Read 4096\n8:0 Write 8192\n8:0 Total 12288\n259:1 Read 1\nTotal 12289\n";
         assert_eq!(blkio_io_service_bytes(bytes, &mut sample), Parsed::Data);
-        assert_eq!(blkio_io_serviced(b"8:0 Read 1\n8:0 Write 2\nTotal 3\n", &mut sample), Parsed::Data);
+        assert_eq!(
+            blkio_io_serviced(b"8:0 Read 1\n8:0 Write 2\nTotal 3\n", &mut sample),
+            Parsed::Data
+        );
         assert_eq!(sample.io.len(), 2);
         assert_eq!(sample.io[0].device, DeviceNumber { major: 8, minor: 0 });
         assert_eq!(sample.io[0].bytes.write, Some(8192));
         assert_eq!(sample.io[0].ops.write, Some(2));
         assert_eq!(sample.io[1].ops.read, None);
-        assert_eq!(blkio_io_serviced(b"Total 0\n", &mut Sample::default()), Parsed::Empty);
+        assert_eq!(
+            blkio_io_serviced(b"Total 0\n", &mut Sample::default()),
+            Parsed::Empty
+        );
     }
 
     #[test]
     fn old_kernels_have_no_kill_counter() {
         let mut sample = Sample::default();
-        assert_eq!(memory_oom_control(b"oom_kill_disable 0\nunder_oom 0\n", &mut sample), Parsed::Data);
+        assert_eq!(
+            memory_oom_control(b"oom_kill_disable 0\nunder_oom 0\n", &mut sample),
+            Parsed::Data
+        );
         assert_eq!(sample.memory_events_local.oom_kill, None);
-        memory_oom_control(b"oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", &mut sample);
+        memory_oom_control(
+            b"oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+            &mut sample,
+        );
         assert_eq!(sample.memory_events_local.oom_kill, Some(2));
     }
 }

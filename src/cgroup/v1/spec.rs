@@ -29,7 +29,12 @@ pub fn read(
         });
     }
     if has(Memory) {
-        let mut bytes = |name| read(Memory, name).as_deref().and_then(limit).map(v1_memory_limit);
+        let mut bytes = |name| {
+            read(Memory, name)
+                .as_deref()
+                .and_then(limit)
+                .map(v1_memory_limit)
+        };
         spec.memory = Some(MemorySpec {
             limit: bytes("memory.limit_in_bytes"),
             reservation: bytes("memory.soft_limit_in_bytes"),
@@ -38,7 +43,9 @@ pub fn read(
         });
     }
     if has(Pids) {
-        spec.pids = Some(PidsSpec { limit: read(Pids, "pids.max").as_deref().and_then(limit) });
+        spec.pids = Some(PidsSpec {
+            limit: read(Pids, "pids.max").as_deref().and_then(limit),
+        });
     }
     spec
 }
@@ -46,7 +53,9 @@ pub fn read(
 /// A list of CPUs as the kernel writes it; nothing if it is empty or no such list.
 pub(in crate::cgroup) fn cpu_list(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text.trim_ascii()).ok()?;
-    let plausible = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b',' || byte == b'-');
+    let plausible = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b',' || byte == b'-');
     (plausible && !text.is_empty()).then(|| text.to_owned())
 }
 
@@ -74,13 +83,24 @@ mod tests {
             },
         );
         let cpu = spec.cpu.unwrap_or_default();
-        assert_eq!((cpu.shares, cpu.quota_us), (Some(1025), Some(Limit::Unlimited)));
-        assert_eq!((cpu.period_us, cpu.cpus.as_deref()), (Some(100_010), Some("0-5")));
+        assert_eq!(
+            (cpu.shares, cpu.quota_us),
+            (Some(1025), Some(Limit::Unlimited))
+        );
+        assert_eq!(
+            (cpu.period_us, cpu.cpus.as_deref()),
+            (Some(100_010), Some("0-5"))
+        );
         let memory = spec.memory.unwrap_or_default();
         assert_eq!(memory.limit, Some(Limit::Max(123_456_789)));
         assert_eq!(memory.reservation, Some(Limit::Unlimited));
         assert_eq!(memory.memory_and_swap_limit, None);
-        assert_eq!(spec.pids, Some(PidsSpec { limit: Some(Limit::Unlimited) }));
+        assert_eq!(
+            spec.pids,
+            Some(PidsSpec {
+                limit: Some(Limit::Unlimited)
+            })
+        );
         assert!(!spec.has_io);
     }
 }

@@ -1,6 +1,8 @@
 //! The files that a poll reads on cgroup v2, as a table, and their parsers.
 
-use crate::cgroup::format::{device, flat_keyed, lines, microseconds, number, pairs, pressure, words};
+use crate::cgroup::format::{
+    device, flat_keyed, lines, microseconds, number, pairs, pressure, words,
+};
 use crate::cgroup::hierarchy::Controller::{Blkio, Cpu, Memory, Pids};
 use crate::cgroup::plan::{Parsed, Row};
 use crate::cgroup::stats::{MemoryEvents, MemoryStats, Sample};
@@ -9,30 +11,86 @@ use crate::cgroup::v1::files::{HugetlbRow, single};
 /// The table, in the order of reading. `cpu.stat` comes first because it makes the kernel flush its
 /// per-CPU figures (`rstat`), which the others then find done.
 pub const ROWS: &[Row] = &[
-    Row { names: &["cpu.stat"], controller: Cpu, parse: cpu_stat },
-    Row { names: &["memory.current"], controller: Memory, parse: memory_current },
-    Row { names: &["memory.stat"], controller: Memory, parse: memory_stat },
-    Row { names: &["memory.peak"], controller: Memory, parse: memory_peak },
-    Row { names: &["memory.swap.current"], controller: Memory, parse: memory_swap_current },
-    Row { names: &["memory.events"], controller: Memory, parse: memory_events },
-    Row { names: &["memory.events.local"], controller: Memory, parse: memory_events_local },
-    Row { names: &["io.stat"], controller: Blkio, parse: io_stat },
-    Row { names: &["pids.current"], controller: Pids, parse: pids_current },
+    Row {
+        names: &["cpu.stat"],
+        controller: Cpu,
+        parse: cpu_stat,
+    },
+    Row {
+        names: &["memory.current"],
+        controller: Memory,
+        parse: memory_current,
+    },
+    Row {
+        names: &["memory.stat"],
+        controller: Memory,
+        parse: memory_stat,
+    },
+    Row {
+        names: &["memory.peak"],
+        controller: Memory,
+        parse: memory_peak,
+    },
+    Row {
+        names: &["memory.swap.current"],
+        controller: Memory,
+        parse: memory_swap_current,
+    },
+    Row {
+        names: &["memory.events"],
+        controller: Memory,
+        parse: memory_events,
+    },
+    Row {
+        names: &["memory.events.local"],
+        controller: Memory,
+        parse: memory_events_local,
+    },
+    Row {
+        names: &["io.stat"],
+        controller: Blkio,
+        parse: io_stat,
+    },
+    Row {
+        names: &["pids.current"],
+        controller: Pids,
+        parse: pids_current,
+    },
 ];
 
 /// The pressure files, which need no controller: a hybrid host has them, too.
 pub const PRESSURE_ROWS: &[Row] = &[
-    Row { names: &["cpu.pressure"], controller: Cpu, parse: cpu_pressure },
-    Row { names: &["memory.pressure"], controller: Memory, parse: memory_pressure },
-    Row { names: &["io.pressure"], controller: Blkio, parse: io_pressure },
-    Row { names: &["irq.pressure"], controller: Cpu, parse: irq_pressure },
+    Row {
+        names: &["cpu.pressure"],
+        controller: Cpu,
+        parse: cpu_pressure,
+    },
+    Row {
+        names: &["memory.pressure"],
+        controller: Memory,
+        parse: memory_pressure,
+    },
+    Row {
+        names: &["io.pressure"],
+        controller: Blkio,
+        parse: io_pressure,
+    },
+    Row {
+        names: &["irq.pressure"],
+        controller: Cpu,
+        parse: irq_pressure,
+    },
 ];
 
 /// The hugetlb files of one page size. Reserved pages count as used (since 5.7), as they are taken.
 pub const HUGETLB: &[HugetlbRow] = &[
-    (&["rsvd.current", "current"], |text, out| single(text, &mut out.usage_bytes)),
+    (&["rsvd.current", "current"], |text, out| {
+        single(text, &mut out.usage_bytes)
+    }),
     (&["events"], |text, out| {
-        out.failcnt = flat_keyed(text).find(|(key, _)| *key == b"max").map(|(_, value)| value);
+        out.failcnt = flat_keyed(text)
+            .find(|(key, _)| *key == b"max")
+            .map(|(_, value)| value);
         Parsed::of(text, out.failcnt.is_some())
     }),
 ];
@@ -148,7 +206,9 @@ fn io_stat(text: &[u8], out: &mut Sample) -> Parsed {
     let mut found = false;
     for line in lines(text) {
         let mut words = words(line);
-        let Some(device) = words.next().and_then(device) else { continue };
+        let Some(device) = words.next().and_then(device) else {
+            continue;
+        };
         for (key, value) in pairs(words) {
             let Some(value) = number(value) else { continue };
             let entry = out.io_mut(device);
@@ -210,10 +270,16 @@ mod tests {
     #[test]
     fn a_kernel_without_a_key_leaves_it_absent() {
         let mut sample = Sample::default();
-        assert_eq!(memory_stat(b"anon 1\nfile 2\ninactive_file 1\nnew_key 9\n", &mut sample), Parsed::Data);
+        assert_eq!(
+            memory_stat(b"anon 1\nfile 2\ninactive_file 1\nnew_key 9\n", &mut sample),
+            Parsed::Data
+        );
         assert_eq!(sample.memory.anon_bytes, Some(1));
         assert_eq!(sample.memory.kernel_bytes, None);
-        assert_eq!(memory_stat(b"entirely different\n", &mut Sample::default()), Parsed::Malformed);
+        assert_eq!(
+            memory_stat(b"entirely different\n", &mut Sample::default()),
+            Parsed::Malformed
+        );
         assert_eq!(memory_stat(b"", &mut Sample::default()), Parsed::Empty);
     }
 
@@ -223,7 +289,13 @@ mod tests {
         let text = b"254:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n7:0 \n8:16 cost.usage=3 rios=x\n";
         assert_eq!(io_stat(text, &mut sample), Parsed::Data);
         assert_eq!(sample.io.len(), 2, "a device without I/O is left out");
-        assert_eq!(sample.io[0].device, DeviceNumber { major: 254, minor: 0 });
+        assert_eq!(
+            sample.io[0].device,
+            DeviceNumber {
+                major: 254,
+                minor: 0
+            }
+        );
         assert_eq!(sample.io[0].bytes.discard, Some(5));
         assert_eq!(sample.io[1].cost.usage_ns, Some(3_000));
         assert_eq!(sample.io[1].ops.read, None);
@@ -232,7 +304,10 @@ mod tests {
     #[test]
     fn events_of_all_kernels() {
         let mut sample = Sample::default();
-        assert_eq!(memory_events(b"low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\n", &mut sample), Parsed::Data);
+        assert_eq!(
+            memory_events(b"low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\n", &mut sample),
+            Parsed::Data
+        );
         assert_eq!(sample.memory_events.oom_kill, Some(4));
         assert_eq!(sample.memory_events.oom_group_kill, None);
     }

@@ -16,11 +16,16 @@ pub fn read(mut read: impl FnMut(&str) -> Option<Vec<u8>>) -> Spec {
         swap_limit: value("memory.swap.max"),
         memory_and_swap_limit: None,
     };
-    let pids = PidsSpec { limit: value("pids.max") };
+    let pids = PidsSpec {
+        limit: value("pids.max"),
+    };
     let max = read("cpu.max");
     let mut max = max.as_deref().into_iter().flat_map(words);
     let cpu = CpuSpec {
-        shares: read("cpu.weight").as_deref().and_then(number).and_then(shares_from_weight),
+        shares: read("cpu.weight")
+            .as_deref()
+            .and_then(number)
+            .and_then(shares_from_weight),
         quota_us: max.next().and_then(limit),
         period_us: max.next().and_then(number),
         burst_us: read("cpu.max.burst").as_deref().and_then(number),
@@ -57,7 +62,10 @@ mod tests {
             Some(text.as_bytes().to_vec())
         });
         let cpu = spec.cpu.unwrap_or_default();
-        assert_eq!((cpu.shares, cpu.quota_us), (Some(1286), Some(Limit::Max(20_000))));
+        assert_eq!(
+            (cpu.shares, cpu.quota_us),
+            (Some(1286), Some(Limit::Max(20_000)))
+        );
         assert_eq!((cpu.period_us, cpu.cpus), (Some(100_010), None));
         let memory = spec.memory.unwrap_or_default();
         assert_eq!(memory.limit, Some(Limit::Max(123_456_789)));

@@ -1,0 +1,74 @@
+//! Pure: which cgroups become containers.
+
+use crate::cgroup::ContainerName;
+
+/// A runtime's container id is this many hexadecimal digits.
+const ID_LENGTH: usize = 64;
+
+/// The rule that the settings make.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accept {
+    /// Only the root and what bears a container id in the last element of its name.
+    pub runtime_only: bool,
+    /// Others only if their name starts with one of these. Empty: no restriction.
+    pub prefixes: Vec<String>,
+}
+
+impl Accept {
+    /// Whether the cgroup of this name becomes a container.
+    pub fn accepts(&self, name: &ContainerName) -> bool {
+        if name.is_root() {
+            return true;
+        }
+        let has_prefix = self
+            .prefixes
+            .iter()
+            .any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()));
+        if self.runtime_only {
+            return has_prefix || has_container_id(name);
+        }
+        self.prefixes.is_empty() || has_prefix || has_container_id(name)
+    }
+}
+
+/// Whether the last element of the name has a run of as many hexadecimal digits as an id has.
+fn has_container_id(name: &ContainerName) -> bool {
+    let last = name
+        .as_bytes()
+        .rsplit(|&byte| byte == b'/')
+        .next()
+        .unwrap_or_default();
+    last.split(|byte| !byte.is_ascii_hexdigit())
+        .any(|run| run.len() == ID_LENGTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtimes_and_prefixes() {
+        let id = "ab".repeat(32);
+        let accepts = |runtime_only, prefixes: &[&str], name: &str| {
+            let prefixes = prefixes.iter().map(|&prefix| prefix.to_owned()).collect();
+            Accept {
+                runtime_only,
+                prefixes,
+            }
+            .accepts(&ContainerName::from_request(name))
+        };
+        assert!(accepts(false, &[], "/system.slice"));
+        assert!(accepts(true, &[], "/"));
+        assert!(accepts(true, &[], &format!("/docker/{id}")));
+        assert!(accepts(
+            true,
+            &[],
+            &format!("/system.slice/docker-{id}.scope")
+        ));
+        assert!(!accepts(true, &[], &format!("/docker/{id}/init")));
+        assert!(!accepts(true, &[], "/system.slice"));
+        assert!(accepts(true, &["/system"], "/system.slice"));
+        assert!(!accepts(false, &["/kubepods"], "/system.slice"));
+        assert!(accepts(false, &["/kubepods"], "/kubepods/burstable"));
+    }
+}

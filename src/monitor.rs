@@ -1,0 +1,416 @@
+//! The monitor as a library: every stage put together, without any socket.
+//!
+//! [`Monitor::builder`] makes one, [`Monitor::start`](MonitorBuilder::start) runs it; it answers by
+//! [`View`], to which it dereferences, and ends with [`Monitor::shutdown`].
+
+use std::io;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::cache::Limits;
+use crate::cgroup::file::FdBudget;
+use crate::cgroup::hierarchy::DetectError;
+use crate::cgroup::network::NetworkNamespaces;
+use crate::cgroup::plan::{Plan, ReadOptions};
+use crate::cgroup::{Hierarchies, Mode};
+use crate::event::{EventBus, EventLimits};
+use crate::handler::{Housekeeping, Sampler};
+use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
+use crate::node::{Node, Roots};
+use crate::query::View;
+use crate::query::view::Inner;
+use crate::self_metrics::SelfMetrics;
+use crate::source::SourceEvent;
+use crate::source::kmsg_reader::KmsgReader;
+use crate::source::watcher::Watcher;
+
+/// How long [`MonitorBuilder::start`] waits for the first listing. A tree that takes longer is still
+/// listed, but is not complete when it returns.
+const FIRST_LISTING: Duration = Duration::from_secs(5);
+
+/// How long stopping waits for samplers that a slow file holds up.
+const STOP_SAMPLERS: Duration = Duration::from_secs(2);
+
+/// The settings of a monitor. The defaults monitor the host that the process runs on.
+#[derive(Debug, Clone)]
+pub struct MonitorBuilder {
+    cgroup_root: Option<PathBuf>,
+    roots: Roots,
+    kmsg: Option<PathBuf>,
+    housekeeping: Housekeeping,
+    listing_interval: Duration,
+    history: Limits,
+    events: EventLimits,
+    accept: Accept,
+    skip_root: bool,
+    read: ReadOptions,
+    samplers: usize,
+    max_open_files: usize,
+    node_interval: Duration,
+}
+
+impl Default for MonitorBuilder {
+    fn default() -> Self {
+        Self {
+            cgroup_root: None,
+            roots: Roots::default(),
+            kmsg: Some(PathBuf::from("/dev/kmsg")),
+            housekeeping: Housekeeping::default(),
+            listing_interval: Duration::from_secs(60),
+            history: Limits::default(),
+            events: EventLimits::default(),
+            accept: Accept::default(),
+            skip_root: false,
+            read: ReadOptions {
+                per_cpu: true,
+                network: true,
+                huge_page_sizes: Vec::new(),
+            },
+            samplers: 2,
+            max_open_files: 16_384,
+            node_interval: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Why a monitor did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// There are no cgroups to monitor.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    /// A thread could not be started.
+    #[error(
+        "cannot start a thread: {0}; raise the limit of processes (ulimit -u, or pids.max of cgauge's own cgroup)"
+    )]
+    Thread(#[source] io::Error),
+}
+
+/// Something that this monitor cannot tell, and what would change that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortcoming {
+    /// What is missing.
+    pub what: String,
+    /// Why, and what to do about it.
+    pub why: String,
+}
+
+impl MonitorBuilder {
+    /// Where the cgroup hierarchies are; found in the mount table if not set.
+    #[must_use]
+    pub fn cgroup_root(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cgroup_root = Some(path.into());
+        self
+    }
+
+    /// Where procfs, sysfs and the root file system of the monitored host are.
+    #[must_use]
+    pub fn roots(mut self, roots: Roots) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    /// The kernel log; `None` to know OOM kills from the kernel's counters alone.
+    #[must_use]
+    pub fn kmsg(mut self, path: Option<PathBuf>) -> Self {
+        self.kmsg = path;
+        self
+    }
+
+    /// How often containers are polled that do something.
+    #[must_use]
+    pub fn housekeeping_interval(mut self, interval: Duration) -> Self {
+        self.housekeeping.interval = interval;
+        self.housekeeping.max_interval = self.housekeeping.max_interval.max(interval);
+        self
+    }
+
+    /// All settings of housekeeping.
+    #[must_use]
+    pub fn housekeeping(mut self, housekeeping: Housekeeping) -> Self {
+        self.housekeeping = housekeeping;
+        self
+    }
+
+    /// How often everything is listed, whatever inotify says.
+    #[must_use]
+    pub fn listing_interval(mut self, interval: Duration) -> Self {
+        self.listing_interval = interval;
+        self
+    }
+
+    /// What the history of each container may hold.
+    #[must_use]
+    pub fn history(mut self, limits: Limits) -> Self {
+        self.history = limits;
+        self
+    }
+
+    /// What the history of events may hold.
+    #[must_use]
+    pub fn events(mut self, limits: EventLimits) -> Self {
+        self.events = limits;
+        self
+    }
+
+    /// Which cgroups become containers.
+    #[must_use]
+    pub fn accept(mut self, accept: Accept) -> Self {
+        self.accept = accept;
+        self
+    }
+
+    /// Leaves the root container unpolled: on large hosts its files are slow.
+    #[must_use]
+    pub fn skip_root(mut self, skip: bool) -> Self {
+        self.skip_root = skip;
+        self
+    }
+
+    /// What to read beyond the base set.
+    #[must_use]
+    pub fn read(mut self, options: ReadOptions) -> Self {
+        self.read = options;
+        self
+    }
+
+    /// How many threads poll.
+    #[must_use]
+    pub fn samplers(mut self, threads: usize) -> Self {
+        self.samplers = threads;
+        self
+    }
+
+    /// How many cgroup files and directories may be kept open. The process's limit of open files is
+    /// raised to make room; where it cannot be, fewer are kept.
+    #[must_use]
+    pub fn max_open_files(mut self, number: usize) -> Self {
+        self.max_open_files = number;
+        self
+    }
+
+    /// How often the facts about the node are read.
+    #[must_use]
+    pub fn node_interval(mut self, interval: Duration) -> Self {
+        self.node_interval = interval;
+        self
+    }
+
+    /// Starts the monitor. When this returns, the containers that are there are known (on a tree
+    /// that takes longer than five seconds to list: those found by then).
+    ///
+    /// Must be called within a tokio runtime. Polling does not run on it.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is missing. Being unable to read the kernel log, or to look into
+    /// other users' processes, is no error: see [`Monitor::shortcomings`].
+    pub async fn start(self) -> Result<Monitor, StartError> {
+        let monitor = match tokio::task::spawn_blocking(move || self.build()).await {
+            Ok(built) => built?,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        };
+        if tokio::time::timeout(FIRST_LISTING, monitor.view.ready())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the cgroup tree is large or slow: still listing it");
+        }
+        Ok(monitor)
+    }
+
+    fn build(self) -> Result<Monitor, StartError> {
+        let Self {
+            cgroup_root,
+            roots,
+            kmsg,
+            housekeeping,
+            read,
+            ..
+        } = self;
+        let hierarchies =
+            Hierarchies::detect(&roots.procfs, &roots.rootfs, cgroup_root.as_deref())?;
+        let hierarchies = Arc::new(hierarchies);
+        let namespaces = Arc::new(NetworkNamespaces::new(&roots.procfs));
+        let mut shortcomings = Vec::new();
+        if !namespaces.host_is_known() && read.network {
+            shortcomings.push(Shortcoming {
+                what: "network figures of containers".to_owned(),
+                why: format!(
+                    "{}/1/ns/net may not be looked at; grant CAP_SYS_PTRACE",
+                    roots.procfs.display()
+                ),
+            });
+        }
+        let metrics = Arc::new(SelfMetrics::default());
+        let plan = Arc::new(Plan::new(Arc::clone(&hierarchies), &read));
+        let budget = Arc::new(FdBudget::within_limits(self.max_open_files));
+        let node = Arc::new(Node::read(roots));
+        let bus = Arc::new(EventBus::new(self.events, Arc::clone(&metrics)));
+        let registry = Arc::new(Registry::default());
+        let desk = Arc::new(OomDesk::new(Arc::clone(&bus), Arc::clone(&metrics)));
+        let counted = Arc::clone(&desk);
+        let sampler = Sampler::start(
+            self.samplers,
+            housekeeping,
+            namespaces,
+            Arc::clone(&metrics),
+            Arc::new(move |handler, number| counted.counted(handler, number)),
+        )
+        .map_err(StartError::Thread)?;
+        let sampler = Arc::new(sampler);
+        let (listed, is_listed) = watch::channel(false);
+        let parts = Parts {
+            plan: Arc::clone(&plan),
+            budget: Arc::clone(&budget),
+            limits: self.history,
+            accept: self.accept,
+            skip_root: self.skip_root,
+            bus: Arc::clone(&bus),
+            node: Arc::clone(&node),
+            node_interval: self.node_interval,
+            metrics: Arc::clone(&metrics),
+        };
+        let (manager, inlet) = Manager::spawn(
+            parts,
+            Arc::clone(&registry),
+            Arc::clone(&sampler),
+            desk,
+            listed,
+        )
+        .map_err(StartError::Thread)?;
+        // The log before the tree: a kill while the tree is being listed is not lost.
+        let log = kmsg.and_then(|path| {
+            let inlet = inlet.clone();
+            let on_kill = move |kill| {
+                inlet.send(SourceEvent::OomKill(Box::new(kill)));
+            };
+            KmsgReader::spawn(&path, Arc::clone(&metrics), on_kill)
+                .inspect_err(|error| {
+                    shortcomings.push(Shortcoming {
+                        what: "who was killed by the OOM killer (that somebody was is known from counters)".to_owned(),
+                        why: error.to_string(),
+                    });
+                })
+                .ok()
+        });
+        let watcher = Watcher::spawn(
+            Arc::clone(&hierarchies),
+            self.listing_interval,
+            Arc::clone(&metrics),
+            Box::new(move |event| inlet.send(event)),
+        )
+        .map_err(StartError::Thread)?;
+        shortcomings.extend(node.latest().problems.iter().map(|problem| Shortcoming {
+            what: format!("a fact about the node from {}", problem.path.display()),
+            why: problem.cause.to_string(),
+        }));
+        let inner = Inner {
+            registry,
+            sampler,
+            bus,
+            node,
+            plan,
+            budget,
+            metrics,
+            listed: is_listed,
+        };
+        Ok(Monitor {
+            view: View::new(inner),
+            running: Some(Running {
+                watcher,
+                log,
+                manager,
+            }),
+            hierarchies,
+            shortcomings,
+        })
+    }
+}
+
+/// A running monitor. Ask it by the methods of [`View`].
+#[derive(Debug)]
+pub struct Monitor {
+    view: View,
+    running: Option<Running>,
+    hierarchies: Arc<Hierarchies>,
+    shortcomings: Vec<Shortcoming>,
+}
+
+#[derive(Debug)]
+struct Running {
+    watcher: Watcher,
+    log: Option<KmsgReader>,
+    manager: Manager,
+}
+
+impl Monitor {
+    /// A monitor to be configured.
+    pub fn builder() -> MonitorBuilder {
+        MonitorBuilder::default()
+    }
+
+    /// The view, to be handed on. It answers as long as it is held; after
+    /// [`shutdown`](Self::shutdown) it knows no container.
+    pub fn view(&self) -> View {
+        self.view.clone()
+    }
+
+    /// The kind of host: cgroup v1, v2 or hybrid.
+    pub fn mode(&self) -> Mode {
+        self.hierarchies.mode
+    }
+
+    /// The hierarchies that are monitored.
+    pub fn hierarchies(&self) -> &Hierarchies {
+        &self.hierarchies
+    }
+
+    /// What this monitor cannot tell, and what would change that.
+    pub fn shortcomings(&self) -> &[Shortcoming] {
+        &self.shortcomings
+    }
+
+    /// Stops: the sources, then the manager with its handlers, then the samplers, then the event
+    /// streams, behind their last event. Takes milliseconds, unless a kernel file holds up a sampler.
+    pub async fn shutdown(mut self) {
+        if let Some(running) = self.running.take() {
+            let view = self.view.clone();
+            let stopped = tokio::task::spawn_blocking(move || running.stop(&view));
+            if stopped.await.is_err() {
+                tracing::error!("stopping the monitor had panicked");
+            }
+        }
+    }
+}
+
+impl Deref for Monitor {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop(&self.view);
+        }
+    }
+}
+
+impl Running {
+    fn stop(self, view: &View) {
+        self.watcher.stop();
+        if let Some(log) = self.log {
+            log.stop();
+        }
+        self.manager.stop();
+        view.stop(Instant::now() + STOP_SAMPLERS);
+    }
+}

@@ -1,0 +1,309 @@
+//! The view itself: every question, answered from memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::{ContainerInfo, InfoRequest, QueryError, RequestOptions};
+use crate::cache::Range;
+use crate::cgroup::file::FdBudget;
+use crate::cgroup::plan::Plan;
+use crate::cgroup::{ContainerName, Sample, Spec};
+use crate::event::{Event, EventBus, EventRequest, Subscription};
+use crate::handler::{Handler, Sampler};
+use crate::manager::Registry;
+use crate::node::{FsError, FsInfo, MachineInfo, Node, VersionInfo};
+use crate::self_metrics::SelfMetrics;
+
+/// How long an answer about a container that has just been noticed waits for its first poll.
+const FIRST_POLL: Duration = Duration::from_secs(2);
+
+/// How long an answer waits for the polls that its `max_age` asks for. What has not been polled by
+/// then is answered as it was.
+const MAX_REFRESH: Duration = Duration::from_secs(10);
+
+/// Everything that can be asked.
+#[derive(Debug, Clone)]
+pub struct View {
+    inner: Arc<Inner>,
+}
+
+/// What the view looks at.
+#[derive(Debug)]
+pub struct Inner {
+    /// The containers.
+    pub registry: Arc<Registry>,
+    /// Who polls them.
+    pub sampler: Arc<Sampler>,
+    /// The events.
+    pub bus: Arc<EventBus>,
+    /// The node.
+    pub node: Arc<Node>,
+    /// The reading plan, with the cost of each file.
+    pub plan: Arc<Plan>,
+    /// The budget of open files.
+    pub budget: Arc<FdBudget>,
+    /// Counters.
+    pub metrics: Arc<SelfMetrics>,
+    /// Whether all that was there at start is known.
+    pub listed: watch::Receiver<bool>,
+}
+
+impl View {
+    /// A view of these parts.
+    pub fn new(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The machine: processors, memory, disks, networks, ids. As of the last reading, which is
+    /// repeated every `update_machine_info_interval`.
+    pub fn machine_info(&self) -> Arc<MachineInfo> {
+        Arc::clone(&self.inner.node.latest().machine)
+    }
+
+    /// Versions of the kernel, the operating system and cgauge.
+    pub fn version_info(&self) -> VersionInfo {
+        self.inner.node.latest().version.clone()
+    }
+
+    /// The file system that `/` is on.
+    ///
+    /// # Errors
+    /// If it cannot be measured; a hung one is given up after two seconds.
+    pub async fn root_fs_info(&self) -> Result<FsInfo, FsError> {
+        self.measure(|node| node.filesystems().root_fs_info()).await
+    }
+
+    /// The file systems with a label: `root`, `docker-images` …
+    ///
+    /// # Errors
+    /// If no file system has the label.
+    pub async fn fs_info(&self, label: &str) -> Result<Vec<FsInfo>, FsError> {
+        let label = label.to_owned();
+        self.measure(move |node| node.filesystems().fs_info(Some(&label)))
+            .await
+    }
+
+    /// The file system that a directory is on.
+    ///
+    /// # Errors
+    /// If the directory is on none that counts, or on one that hangs.
+    pub async fn dir_fs_info(&self, directory: &Path) -> Result<FsInfo, FsError> {
+        let directory = PathBuf::from(directory);
+        self.measure(move |node| node.filesystems().dir_fs_info(&directory))
+            .await
+    }
+
+    /// Asks about file systems on a thread that may block.
+    async fn measure<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Node) -> Result<T, FsError> + Send + 'static,
+    ) -> Result<T, FsError> {
+        let node = Arc::clone(&self.inner.node);
+        match tokio::task::spawn_blocking(move || ask(&node)).await {
+            Ok(answer) => answer,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    /// One container: settings, direct children and samples. Waits for the first poll of one that
+    /// has just been noticed.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownContainer`] if there is none of this name; [`QueryError::NoData`] if
+    /// nothing could be read of it.
+    pub async fn container_info(
+        &self,
+        name: &ContainerName,
+        request: &InfoRequest,
+    ) -> Result<ContainerInfo, QueryError> {
+        let handler = self.find(name)?;
+        self.await_first_poll(std::slice::from_ref(&handler)).await;
+        let info = self.describe(&handler, request.range(), true);
+        match info.latest {
+            Some(_) => Ok(info),
+            None => Err(QueryError::NoData(name.to_string())),
+        }
+    }
+
+    /// A container and everything below it, by name. Those without a sample are left out.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownContainer`] if there is none of this name.
+    pub async fn subcontainers_info(
+        &self,
+        name: &ContainerName,
+        request: &InfoRequest,
+    ) -> Result<Vec<ContainerInfo>, QueryError> {
+        self.find(name)?;
+        let handlers = self.inner.registry.within(name);
+        self.await_first_poll(&handlers).await;
+        let infos = handlers
+            .iter()
+            .map(|handler| self.describe(handler, request.range(), true));
+        Ok(infos.filter(|info| info.latest.is_some()).collect())
+    }
+
+    /// A container, with `recursive` also everything below it; with `max_age`, polled anew where the
+    /// last poll is older.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownContainer`] if there is none of this name.
+    pub async fn container_info_v2(
+        &self,
+        name: &ContainerName,
+        options: &RequestOptions,
+    ) -> Result<Vec<ContainerInfo>, QueryError> {
+        let handler = self.find(name)?;
+        let handlers = if options.recursive {
+            self.inner.registry.within(name)
+        } else {
+            vec![handler]
+        };
+        match options.max_age {
+            Some(max_age) => {
+                self.poll(&handlers, max_age, Instant::now() + MAX_REFRESH)
+                    .await;
+            }
+            None => self.await_first_poll(&handlers).await,
+        }
+        let range = Range {
+            newest: options.count,
+            ..Range::default()
+        };
+        Ok(handlers
+            .iter()
+            .map(|handler| self.describe(handler, range, false))
+            .collect())
+    }
+
+    /// The handlers of a container and of everything below it, by name: for answers that are made
+    /// one container at a time.
+    pub fn containers_within(&self, name: &ContainerName) -> Vec<Arc<Handler>> {
+        self.inner.registry.within(name)
+    }
+
+    /// The names of a container's direct children, in order.
+    pub fn children(&self, name: &ContainerName) -> Vec<ContainerName> {
+        self.inner.registry.children(name)
+    }
+
+    /// Polls what is within `name` and was polled longer than `max_age` ago, until `deadline`. Gives
+    /// the number of containers that were not done in time.
+    pub async fn refresh(
+        &self,
+        name: &ContainerName,
+        max_age: Duration,
+        deadline: Instant,
+    ) -> usize {
+        self.poll(&self.inner.registry.within(name), max_age, deadline)
+            .await
+    }
+
+    /// What a handler knows, as an answer. With `children`, also the names of its children.
+    pub fn describe(&self, handler: &Handler, range: Range, children: bool) -> ContainerInfo {
+        let mut latest = Sample::default();
+        let latest = handler.latest(&mut latest).then_some(latest);
+        ContainerInfo {
+            name: handler.name().clone(),
+            incarnation: handler.incarnation(),
+            subcontainers: if children {
+                self.children(handler.name())
+            } else {
+                Vec::new()
+            },
+            spec: handler.spec().unwrap_or_else(|| Arc::new(Spec::default())),
+            oom_kills: handler.oom_kills(),
+            stats: handler.series(range),
+            latest,
+        }
+    }
+
+    /// Past events, oldest first.
+    pub fn past_events(&self, request: &EventRequest) -> Vec<Event> {
+        self.inner.bus.past(request)
+    }
+
+    /// Events from now on.
+    pub fn watch_events(&self, request: EventRequest) -> Subscription {
+        self.inner.bus.subscribe(request)
+    }
+
+    /// The reading plan, with the cost of each file.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.inner.plan
+    }
+
+    /// cgauge's own counters.
+    pub fn self_metrics(&self) -> &Arc<SelfMetrics> {
+        &self.inner.metrics
+    }
+
+    /// The budget of open files.
+    pub fn descriptors(&self) -> &FdBudget {
+        &self.inner.budget
+    }
+
+    /// How many event readers there are.
+    pub fn event_readers(&self) -> usize {
+        self.inner.bus.readers()
+    }
+
+    /// How many containers there are.
+    pub fn container_count(&self) -> usize {
+        self.inner.registry.len()
+    }
+
+    /// Whether all containers that were there at start are known.
+    pub fn is_ready(&self) -> bool {
+        *self.inner.listed.borrow()
+    }
+
+    /// Waits until all containers that were there at start are known.
+    pub async fn ready(&self) {
+        // An error says that the manager has stopped: nothing more to wait for.
+        let _ = self.inner.listed.clone().wait_for(|listed| *listed).await;
+    }
+
+    /// Stops polling and ends event streams.
+    pub(crate) fn stop(&self, deadline: Instant) {
+        self.inner.sampler.stop(deadline);
+        self.inner.bus.close();
+    }
+
+    fn find(&self, name: &ContainerName) -> Result<Arc<Handler>, QueryError> {
+        self.inner
+            .registry
+            .get(name)
+            .ok_or_else(|| QueryError::UnknownContainer(name.to_string()))
+    }
+
+    async fn await_first_poll(&self, handlers: &[Arc<Handler>]) {
+        let unpolled: Vec<Arc<Handler>> = handlers
+            .iter()
+            .filter(|handler| handler.latest_time().is_none())
+            .cloned()
+            .collect();
+        if !unpolled.is_empty() {
+            self.poll(&unpolled, FIRST_POLL, Instant::now() + FIRST_POLL)
+                .await;
+        }
+    }
+
+    async fn poll(&self, handlers: &[Arc<Handler>], max_age: Duration, deadline: Instant) -> usize {
+        let waiting: Vec<_> = handlers
+            .iter()
+            .filter_map(|handler| self.inner.sampler.request(handler, max_age))
+            .collect();
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let mut late = 0;
+        for done in waiting {
+            late += usize::from(tokio::time::timeout_at(deadline, done).await.is_err());
+        }
+        late
+    }
+}
