@@ -229,7 +229,7 @@ fn assert_shape(at: &str, value: &Value, shape: &Value) {
 fn this_host_has_the_shape_that_clients_know() {
     let node = LiveNode::read(Roots::default());
     let snapshot = node.latest();
-    let machine = serde_json::to_value(MachineInfo::from(&snapshot.machine)).unwrap();
+    let machine = serde_json::to_value(MachineInfo::from(&*snapshot.machine)).unwrap();
     assert_shape("machine", &machine, &machine_shape());
     let attributes = Attributes::new(&snapshot.machine, &snapshot.version);
     assert_shape(
