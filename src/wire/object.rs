@@ -4,7 +4,11 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 
 /// Writes a member unless it is absent.
-pub(super) fn put<M: SerializeMap, T: Serialize>(map: &mut M, key: &str, value: Option<T>) -> Result<(), M::Error> {
+pub(super) fn put<M: SerializeMap, T: Serialize>(
+    map: &mut M,
+    key: &str,
+    value: Option<T>,
+) -> Result<(), M::Error> {
     match value {
         Some(value) => map.serialize_entry(key, &value),
         None => Ok(()),

@@ -10,8 +10,16 @@ pub(super) const FAMILIES: &[Family] = &[
         "CPU time used. By CPU where the kernel tells (cgroup v1), else in total.",
         From::Several(usage),
     ),
-    counter("container_cpu_user_seconds_total", "CPU time used in user mode.", From::Nanos(|s| s.cpu.user_ns)),
-    counter("container_cpu_system_seconds_total", "CPU time used in the kernel.", From::Nanos(|s| s.cpu.system_ns)),
+    counter(
+        "container_cpu_user_seconds_total",
+        "CPU time used in user mode.",
+        From::Nanos(|s| s.cpu.user_ns),
+    ),
+    counter(
+        "container_cpu_system_seconds_total",
+        "CPU time used in the kernel.",
+        From::Nanos(|s| s.cpu.system_ns),
+    ),
     counter(
         "container_cpu_cfs_periods_total",
         "Enforcement periods that have passed while a CPU quota was set.",
@@ -41,7 +49,13 @@ pub(super) const FAMILIES: &[Family] = &[
 
 /// The container, if a CPU quota is set: without one the kernel's counters stand still.
 fn quota(container: &Container) -> Option<&Container> {
-    container.spec.cpu.as_ref()?.quota_us?.value().map(|_| container)
+    container
+        .spec
+        .cpu
+        .as_ref()?
+        .quota_us?
+        .value()
+        .map(|_| container)
 }
 
 fn usage(_: &Page<'_>, container: &Container, emit: &mut Emit<'_>) {
@@ -50,6 +64,9 @@ fn usage(_: &Page<'_>, container: &Container, emit: &mut Emit<'_>) {
         emit.sample(&[("cpu", &"total")], sample.cpu.usage_ns.map(Value::Nanos));
     }
     for (cpu, &ns) in sample.per_cpu_ns.iter().enumerate() {
-        emit.sample(&[("cpu", &format_args!("cpu{cpu:02}"))], Some(Value::Nanos(ns)));
+        emit.sample(
+            &[("cpu", &format_args!("cpu{cpu:02}"))],
+            Some(Value::Nanos(ns)),
+        );
     }
 }

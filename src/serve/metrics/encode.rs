@@ -16,7 +16,12 @@ pub(super) struct Emit<'a> {
 
 impl<'a> Emit<'a> {
     pub(super) fn new(out: &'a mut Vec<u8>, family: &'a Family, none: &'a Labels) -> Self {
-        Self { out, family, begun: false, base: none }
+        Self {
+            out,
+            family,
+            begun: false,
+            base: none,
+        }
     }
 
     /// Samples from here on have the labels of `base`.
@@ -46,8 +51,20 @@ impl<'a> Emit<'a> {
     }
 
     fn header(&mut self) {
-        let Family { name, help, kind, .. } = self.family;
-        for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind.as_str(), "\n"] {
+        let Family {
+            name, help, kind, ..
+        } = self.family;
+        for part in [
+            "# HELP ",
+            name,
+            " ",
+            help,
+            "\n# TYPE ",
+            name,
+            " ",
+            kind.as_str(),
+            "\n",
+        ] {
             self.out.extend_from_slice(part.as_bytes());
         }
     }
@@ -69,7 +86,10 @@ fn write_value(out: &mut Vec<u8>, value: Value) {
                 *digit = b'0' + u8::try_from(fraction % 10).unwrap_or(0);
                 fraction /= 10;
             }
-            let significant = digits.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
+            let significant = digits
+                .iter()
+                .rposition(|&digit| digit != b'0')
+                .map_or(0, |last| last + 1);
             out.push(b'.');
             out.extend_from_slice(digits.get(..significant).unwrap_or_default());
         }

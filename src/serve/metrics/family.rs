@@ -59,10 +59,20 @@ pub(super) struct Family {
 
 /// A counter.
 pub(super) const fn counter(name: &'static str, help: &'static str, from: From) -> Family {
-    Family { name, help, kind: Type::Counter, from }
+    Family {
+        name,
+        help,
+        kind: Type::Counter,
+        from,
+    }
 }
 
 /// A gauge.
 pub(super) const fn gauge(name: &'static str, help: &'static str, from: From) -> Family {
-    Family { name, help, kind: Type::Gauge, from }
+    Family {
+        name,
+        help,
+        kind: Type::Gauge,
+        from,
+    }
 }

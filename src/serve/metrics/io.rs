@@ -7,10 +7,26 @@ use crate::cgroup::stats::{DeviceNumber, IoStats};
 use crate::wire::shared::Context;
 
 pub(super) const FAMILIES: &[Family] = &[
-    counter("container_fs_reads_bytes_total", "Bytes read.", From::Several(|p, c, emit| counts(p, c, emit, |d| d.bytes.read))),
-    counter("container_fs_writes_bytes_total", "Bytes written.", From::Several(|p, c, emit| counts(p, c, emit, |d| d.bytes.write))),
-    counter("container_fs_reads_total", "Reads done.", From::Several(|p, c, emit| counts(p, c, emit, |d| d.ops.read))),
-    counter("container_fs_writes_total", "Writes done.", From::Several(|p, c, emit| counts(p, c, emit, |d| d.ops.write))),
+    counter(
+        "container_fs_reads_bytes_total",
+        "Bytes read.",
+        From::Several(|p, c, emit| counts(p, c, emit, |d| d.bytes.read)),
+    ),
+    counter(
+        "container_fs_writes_bytes_total",
+        "Bytes written.",
+        From::Several(|p, c, emit| counts(p, c, emit, |d| d.bytes.write)),
+    ),
+    counter(
+        "container_fs_reads_total",
+        "Reads done.",
+        From::Several(|p, c, emit| counts(p, c, emit, |d| d.ops.read)),
+    ),
+    counter(
+        "container_fs_writes_total",
+        "Writes done.",
+        From::Several(|p, c, emit| counts(p, c, emit, |d| d.ops.write)),
+    ),
     counter(
         "container_fs_io_cost_usage_seconds_total",
         "Device time used, by the cost model.",
@@ -31,27 +47,49 @@ pub(super) const FAMILIES: &[Family] = &[
         "Time delayed to pay off debt to the cost model.",
         From::Several(|p, c, emit| times(p, c, emit, |d| d.cost.indelay_ns)),
     ),
-    counter("container_blkio_device_usage_total", "Bytes transferred, by operation.", From::Several(operations)),
+    counter(
+        "container_blkio_device_usage_total",
+        "Bytes transferred, by operation.",
+        From::Several(operations),
+    ),
 ];
 
 /// `/dev/sda`, or the device's number if it is no disk of this machine: two such devices must not
 /// become one series.
 fn with_device(page: &Page<'_>, device: DeviceNumber, write: impl FnOnce(&dyn std::fmt::Display)) {
-    match (Context { machine: page.machine }).disk(device) {
+    match (Context {
+        machine: page.machine,
+    })
+    .disk(device)
+    {
         Some(name) => write(&format_args!("/dev/{name}")),
         None => write(&format_args!("{}:{}", device.major, device.minor)),
     }
 }
 
-fn counts(page: &Page<'_>, container: &Container, emit: &mut Emit<'_>, figure: fn(&IoStats) -> Option<u64>) {
+fn counts(
+    page: &Page<'_>,
+    container: &Container,
+    emit: &mut Emit<'_>,
+    figure: fn(&IoStats) -> Option<u64>,
+) {
     for io in &container.sample.io {
-        with_device(page, io.device, |device| emit.sample(&[("device", device)], figure(io).map(Value::Count)));
+        with_device(page, io.device, |device| {
+            emit.sample(&[("device", device)], figure(io).map(Value::Count))
+        });
     }
 }
 
-fn times(page: &Page<'_>, container: &Container, emit: &mut Emit<'_>, figure: fn(&IoStats) -> Option<u64>) {
+fn times(
+    page: &Page<'_>,
+    container: &Container,
+    emit: &mut Emit<'_>,
+    figure: fn(&IoStats) -> Option<u64>,
+) {
     for io in &container.sample.io {
-        with_device(page, io.device, |device| emit.sample(&[("device", device)], figure(io).map(Value::Nanos)));
+        with_device(page, io.device, |device| {
+            emit.sample(&[("device", device)], figure(io).map(Value::Nanos))
+        });
     }
 }
 

@@ -94,7 +94,13 @@ mod tests {
         labels.push("id", &"/a");
         labels.push("name", &"b");
         assert_eq!(text(&labels, &[]), r#"id="/a",name="b""#);
-        assert_eq!(text(&labels, &[("cpu", &"x"), ("interface", &"y"), ("scope", &"z")]), r#"cpu="x",id="/a",interface="y",name="b",scope="z""#);
+        assert_eq!(
+            text(
+                &labels,
+                &[("cpu", &"x"), ("interface", &"y"), ("scope", &"z")]
+            ),
+            r#"cpu="x",id="/a",interface="y",name="b",scope="z""#
+        );
         assert_eq!(text(&labels, &[("zz", &"")]), r#"id="/a",name="b",zz="""#);
     }
 

@@ -7,23 +7,71 @@ use crate::node::MachineInfo;
 use crate::node::memory::MemoryOfType;
 
 pub(super) const FAMILIES: &[Family] = &[
-    gauge("machine_cpu_cores", "Logical CPUs online.", From::Page(|p, emit| one(p, emit, |m| m.topology.cpus))),
-    gauge("machine_cpu_physical_cores", "Physical cores.", From::Page(|p, emit| one(p, emit, |m| m.topology.physical_cores))),
-    gauge("machine_cpu_sockets", "CPU sockets.", From::Page(|p, emit| one(p, emit, |m| m.topology.sockets))),
-    gauge("machine_cpu_books", "CPU books (s390x).", From::Page(|p, emit| one(p, emit, |m| m.topology.books))),
-    gauge("machine_cpu_drawers", "CPU drawers (s390x).", From::Page(|p, emit| one(p, emit, |m| m.topology.drawers))),
-    gauge("machine_memory_bytes", "Memory.", From::Page(|p, emit| one(p, emit, |m| m.memory.memory_bytes))),
-    gauge("machine_swap_bytes", "Swap space.", From::Page(|p, emit| one(p, emit, |m| m.memory.swap_bytes))),
-    gauge("machine_dimm_count", "Memory modules, by type.", From::Page(|p, emit| by_type(p, emit, |memory| memory.dimms))),
-    gauge("machine_dimm_capacity_bytes", "Memory, by type.", From::Page(|p, emit| by_type(p, emit, |memory| memory.capacity_bytes))),
-    gauge("machine_scrape_error", "1 if the machine could not be looked at.", From::Own(|_| Some(Value::Count(0)))),
+    gauge(
+        "machine_cpu_cores",
+        "Logical CPUs online.",
+        From::Page(|p, emit| one(p, emit, |m| m.topology.cpus)),
+    ),
+    gauge(
+        "machine_cpu_physical_cores",
+        "Physical cores.",
+        From::Page(|p, emit| one(p, emit, |m| m.topology.physical_cores)),
+    ),
+    gauge(
+        "machine_cpu_sockets",
+        "CPU sockets.",
+        From::Page(|p, emit| one(p, emit, |m| m.topology.sockets)),
+    ),
+    gauge(
+        "machine_cpu_books",
+        "CPU books (s390x).",
+        From::Page(|p, emit| one(p, emit, |m| m.topology.books)),
+    ),
+    gauge(
+        "machine_cpu_drawers",
+        "CPU drawers (s390x).",
+        From::Page(|p, emit| one(p, emit, |m| m.topology.drawers)),
+    ),
+    gauge(
+        "machine_memory_bytes",
+        "Memory.",
+        From::Page(|p, emit| one(p, emit, |m| m.memory.memory_bytes)),
+    ),
+    gauge(
+        "machine_swap_bytes",
+        "Swap space.",
+        From::Page(|p, emit| one(p, emit, |m| m.memory.swap_bytes)),
+    ),
+    gauge(
+        "machine_dimm_count",
+        "Memory modules, by type.",
+        From::Page(|p, emit| by_type(p, emit, |memory| memory.dimms)),
+    ),
+    gauge(
+        "machine_dimm_capacity_bytes",
+        "Memory, by type.",
+        From::Page(|p, emit| by_type(p, emit, |memory| memory.capacity_bytes)),
+    ),
+    gauge(
+        "machine_scrape_error",
+        "1 if the machine could not be looked at.",
+        From::Own(|_| Some(Value::Count(0))),
+    ),
     gauge(
         "container_scrape_error",
         "1 while not all containers are known yet.",
         From::Own(|p| Some(Value::Count((!p.complete).into()))),
     ),
-    gauge("cadvisor_version_info", "Versions, under the name that dashboards know.", From::Page(version)),
-    gauge("cgauge_build_info", "Version of cgauge.", From::Page(|p, emit| emit.sample(&[("version", &p.version.cgauge)], Some(Value::Count(1))))),
+    gauge(
+        "cadvisor_version_info",
+        "Versions, under the name that dashboards know.",
+        From::Page(version),
+    ),
+    gauge(
+        "cgauge_build_info",
+        "Version of cgauge.",
+        From::Page(|p, emit| emit.sample(&[("version", &p.version.cgauge)], Some(Value::Count(1)))),
+    ),
 ];
 
 fn one<'a>(page: &'a Page<'_>, emit: &mut Emit<'a>, figure: fn(&MachineInfo) -> Option<u64>) {

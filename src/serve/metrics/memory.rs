@@ -7,30 +7,86 @@ use crate::cgroup::plan::page_size_label;
 use crate::cgroup::stats::HugetlbStats;
 
 pub(super) const FAMILIES: &[Family] = &[
-    gauge("container_memory_usage_bytes", "Memory charged, page cache included.", From::Count(|s| s.memory.usage_bytes)),
-    gauge("container_memory_max_usage_bytes", "The most memory ever charged.", From::Count(|s| s.memory.peak_bytes)),
+    gauge(
+        "container_memory_usage_bytes",
+        "Memory charged, page cache included.",
+        From::Count(|s| s.memory.usage_bytes),
+    ),
+    gauge(
+        "container_memory_max_usage_bytes",
+        "The most memory ever charged.",
+        From::Count(|s| s.memory.peak_bytes),
+    ),
     gauge(
         "container_memory_working_set_bytes",
         "Memory charged without the inactive page cache.",
         From::Count(|s| s.memory.working_set_bytes()),
     ),
-    gauge("container_memory_total_active_file_bytes", "Active page cache.", From::Count(|s| s.memory.active_file_bytes)),
-    gauge("container_memory_total_inactive_file_bytes", "Inactive page cache.", From::Count(|s| s.memory.inactive_file_bytes)),
-    gauge("container_memory_cache", "Page cache, bytes.", From::Count(|s| s.memory.file_bytes)),
-    gauge("container_memory_rss", "Anonymous memory, bytes.", From::Count(|s| s.memory.anon_bytes)),
-    gauge("container_memory_mapped_file", "Page cache that is mapped, bytes.", From::Count(|s| s.memory.file_mapped_bytes)),
-    gauge("container_memory_swap", "Swap in use, bytes.", From::Count(|s| s.memory.swap_bytes)),
-    gauge("container_memory_kernel_usage", "Kernel memory, bytes.", From::Count(|s| s.memory.kernel_bytes)),
-    gauge("container_memory_file_dirty_bytes", "Page cache to be written.", From::Count(|s| s.memory.file_dirty_bytes)),
-    gauge("container_memory_file_writeback_bytes", "Page cache being written.", From::Count(|s| s.memory.file_writeback_bytes)),
+    gauge(
+        "container_memory_total_active_file_bytes",
+        "Active page cache.",
+        From::Count(|s| s.memory.active_file_bytes),
+    ),
+    gauge(
+        "container_memory_total_inactive_file_bytes",
+        "Inactive page cache.",
+        From::Count(|s| s.memory.inactive_file_bytes),
+    ),
+    gauge(
+        "container_memory_cache",
+        "Page cache, bytes.",
+        From::Count(|s| s.memory.file_bytes),
+    ),
+    gauge(
+        "container_memory_rss",
+        "Anonymous memory, bytes.",
+        From::Count(|s| s.memory.anon_bytes),
+    ),
+    gauge(
+        "container_memory_mapped_file",
+        "Page cache that is mapped, bytes.",
+        From::Count(|s| s.memory.file_mapped_bytes),
+    ),
+    gauge(
+        "container_memory_swap",
+        "Swap in use, bytes.",
+        From::Count(|s| s.memory.swap_bytes),
+    ),
+    gauge(
+        "container_memory_kernel_usage",
+        "Kernel memory, bytes.",
+        From::Count(|s| s.memory.kernel_bytes),
+    ),
+    gauge(
+        "container_memory_file_dirty_bytes",
+        "Page cache to be written.",
+        From::Count(|s| s.memory.file_dirty_bytes),
+    ),
+    gauge(
+        "container_memory_file_writeback_bytes",
+        "Page cache being written.",
+        From::Count(|s| s.memory.file_writeback_bytes),
+    ),
     counter(
         "container_memory_failcnt",
         "Times that usage met the limit (cgroup v1; v2 counts this in container_memory_events_max_total).",
         From::Count(|s| s.memory.failcnt),
     ),
-    counter("container_memory_failures_total", "Page faults.", From::Several(faults)),
-    counter("container_memory_pgscan_total", "Pages scanned for reclaim.", From::Count(|s| s.memory.pgscan)),
-    counter("container_memory_pgsteal_total", "Pages reclaimed.", From::Count(|s| s.memory.pgsteal)),
+    counter(
+        "container_memory_failures_total",
+        "Page faults.",
+        From::Several(faults),
+    ),
+    counter(
+        "container_memory_pgscan_total",
+        "Pages scanned for reclaim.",
+        From::Count(|s| s.memory.pgscan),
+    ),
+    counter(
+        "container_memory_pgsteal_total",
+        "Pages reclaimed.",
+        From::Count(|s| s.memory.pgsteal),
+    ),
     counter(
         "container_memory_workingset_refault_file_total",
         "Refaults of recently evicted file pages.",
@@ -76,7 +132,11 @@ pub(super) const FAMILIES: &[Family] = &[
         "Processes of the container killed by the OOM killer, of whatever scope.",
         From::Container(|c| Some(Value::Count(c.oom_kills))),
     ),
-    gauge("container_hugetlb_usage_bytes", "Huge pages in use.", From::Several(|_, c, emit| hugetlb(c, emit, |p| p.usage_bytes))),
+    gauge(
+        "container_hugetlb_usage_bytes",
+        "Huge pages in use.",
+        From::Several(|_, c, emit| hugetlb(c, emit, |p| p.usage_bytes)),
+    ),
     gauge(
         "container_hugetlb_max_usage_bytes",
         "The most huge pages ever in use.",
@@ -97,12 +157,18 @@ fn faults(_: &Page<'_>, container: &Container, emit: &mut Emit<'_>) {
         ("pgmajfault", "container", memory.own_pgmajfault),
         ("pgmajfault", "hierarchy", memory.pgmajfault),
     ] {
-        emit.sample(&[("failure_type", &failure_type), ("scope", &scope)], count.map(Value::Count));
+        emit.sample(
+            &[("failure_type", &failure_type), ("scope", &scope)],
+            count.map(Value::Count),
+        );
     }
 }
 
 fn hugetlb(container: &Container, emit: &mut Emit<'_>, figure: fn(&HugetlbStats) -> Option<u64>) {
     for (size, pages) in &container.sample.hugetlb {
-        emit.sample(&[("pagesize", &page_size_label(*size))], figure(pages).map(Value::Count));
+        emit.sample(
+            &[("pagesize", &page_size_label(*size))],
+            figure(pages).map(Value::Count),
+        );
     }
 }

@@ -42,7 +42,15 @@ impl Container {
         let mut labels = Labels::default();
         labels.push("id", &name);
         let created_at = spec.created_at.or(created_at);
-        Self { labels, name, created_at, spec, sample, oom_kills, shows_network: false }
+        Self {
+            labels,
+            name,
+            created_at,
+            spec,
+            sample,
+            oom_kills,
+            shows_network: false,
+        }
     }
 }
 
@@ -91,7 +99,11 @@ impl<'a> Page<'a> {
         choose_network(&mut containers);
         let mut machine_labels = Labels::default();
         let ids = &machine.ids;
-        for (name, id) in [("boot_id", &ids.boot_id), ("machine_id", &ids.machine_id), ("system_uuid", &ids.system_uuid)] {
+        for (name, id) in [
+            ("boot_id", &ids.boot_id),
+            ("machine_id", &ids.machine_id),
+            ("system_uuid", &ids.system_uuid),
+        ] {
             machine_labels.push(name, &id.as_deref().unwrap_or(""));
         }
         Self {
@@ -115,8 +127,12 @@ impl<'a> Page<'a> {
         for family in TABLE.iter() {
             let mut emit = Emit::new(&mut out, family, &none);
             match family.from {
-                From::Count(figure) => self.each(&mut emit, |container| figure(&container.sample).map(Value::Count)),
-                From::Nanos(figure) => self.each(&mut emit, |container| figure(&container.sample).map(Value::Nanos)),
+                From::Count(figure) => self.each(&mut emit, |container| {
+                    figure(&container.sample).map(Value::Count)
+                }),
+                From::Nanos(figure) => self.each(&mut emit, |container| {
+                    figure(&container.sample).map(Value::Nanos)
+                }),
                 From::Container(figure) => self.each(&mut emit, figure),
                 From::Several(write) => {
                     for container in &self.containers {
@@ -164,12 +180,19 @@ pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
 fn choose_network(containers: &mut [Container]) {
     let mut shown: HashMap<u64, (usize, usize)> = HashMap::new();
     for (at, container) in containers.iter_mut().enumerate() {
-        let Some(network) = &container.sample.network else { continue };
+        let Some(network) = &container.sample.network else {
+            continue;
+        };
         if network.host {
             container.shows_network = container.name.is_root();
             continue;
         }
-        let depth = container.name.as_bytes().iter().filter(|&&byte| byte == b'/').count();
+        let depth = container
+            .name
+            .as_bytes()
+            .iter()
+            .filter(|&&byte| byte == b'/')
+            .count();
         let best = shown.entry(network.namespace).or_insert((depth, at));
         *best = (*best).min((depth, at));
     }

@@ -30,11 +30,17 @@ impl Process {
     pub fn read() -> Option<Self> {
         let process = procfs::process::Process::myself().ok()?;
         let stat = process.stat().ok()?;
-        let limit = process.limits().ok().map(|limits| limits.max_open_files.soft_limit);
+        let limit = process
+            .limits()
+            .ok()
+            .map(|limits| limits.max_open_files.soft_limit);
         let booted = procfs::boot_time_secs().ok();
         Some(Self {
             cpu_ns: (stat.utime + stat.stime).saturating_mul(NS_PER_TICK),
-            open_fds: process.fd_count().ok().and_then(|count| u64::try_from(count).ok()),
+            open_fds: process
+                .fd_count()
+                .ok()
+                .and_then(|count| u64::try_from(count).ok()),
             max_fds: match limit {
                 Some(LimitValue::Value(value)) => Some(value),
                 Some(LimitValue::Unlimited) | None => None,
@@ -42,19 +48,49 @@ impl Process {
             virtual_bytes: stat.vsize,
             resident_bytes: stat.rss.saturating_mul(procfs::page_size()),
             threads: u64::try_from(stat.num_threads).unwrap_or(0),
-            started_ns: booted.map(|s| (s * NS_PER_SEC).saturating_add(stat.starttime.saturating_mul(NS_PER_TICK))),
+            started_ns: booted.map(|s| {
+                (s * NS_PER_SEC).saturating_add(stat.starttime.saturating_mul(NS_PER_TICK))
+            }),
         })
     }
 }
 
 pub(super) const FAMILIES: &[Family] = &[
-    counter("process_cpu_seconds_total", "CPU time used by cgauge.", From::Own(|p| of(p, |me| Some(Value::Nanos(me.cpu_ns))))),
-    gauge("process_open_fds", "Files open.", From::Own(|p| of(p, |me| me.open_fds.map(Value::Count)))),
-    gauge("process_max_fds", "Files that may be open.", From::Own(|p| of(p, |me| me.max_fds.map(Value::Count)))),
-    gauge("process_virtual_memory_bytes", "Address space.", From::Own(|p| of(p, |me| Some(Value::Count(me.virtual_bytes))))),
-    gauge("process_resident_memory_bytes", "Resident memory.", From::Own(|p| of(p, |me| Some(Value::Count(me.resident_bytes))))),
-    gauge("process_threads", "Threads.", From::Own(|p| of(p, |me| Some(Value::Count(me.threads))))),
-    gauge("process_start_time_seconds", "Unix time at which cgauge was started.", From::Own(|p| of(p, |me| me.started_ns.map(Value::Nanos)))),
+    counter(
+        "process_cpu_seconds_total",
+        "CPU time used by cgauge.",
+        From::Own(|p| of(p, |me| Some(Value::Nanos(me.cpu_ns)))),
+    ),
+    gauge(
+        "process_open_fds",
+        "Files open.",
+        From::Own(|p| of(p, |me| me.open_fds.map(Value::Count))),
+    ),
+    gauge(
+        "process_max_fds",
+        "Files that may be open.",
+        From::Own(|p| of(p, |me| me.max_fds.map(Value::Count))),
+    ),
+    gauge(
+        "process_virtual_memory_bytes",
+        "Address space.",
+        From::Own(|p| of(p, |me| Some(Value::Count(me.virtual_bytes)))),
+    ),
+    gauge(
+        "process_resident_memory_bytes",
+        "Resident memory.",
+        From::Own(|p| of(p, |me| Some(Value::Count(me.resident_bytes)))),
+    ),
+    gauge(
+        "process_threads",
+        "Threads.",
+        From::Own(|p| of(p, |me| Some(Value::Count(me.threads)))),
+    ),
+    gauge(
+        "process_start_time_seconds",
+        "Unix time at which cgauge was started.",
+        From::Own(|p| of(p, |me| me.started_ns.map(Value::Nanos))),
+    ),
 ];
 
 fn of(page: &Page<'_>, figure: fn(&Process) -> Option<Value>) -> Option<Value> {

@@ -11,7 +11,11 @@ pub(super) const FAMILIES: &[Family] = &[
         "Unix time of the sample that is shown.",
         From::Container(|c| Some(seconds(c.sample.timestamp))),
     ),
-    gauge("container_creation_time_seconds", "Unix time at which the cgroup was made.", From::Container(|c| c.created_at.map(seconds))),
+    gauge(
+        "container_creation_time_seconds",
+        "Unix time at which the cgroup was made.",
+        From::Container(|c| c.created_at.map(seconds)),
+    ),
     gauge(
         "container_start_time_seconds",
         "Unix time at which the container was started; that of its cgroup where no runtime tells.",
@@ -40,14 +44,22 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "container_spec_memory_swap_limit_bytes",
         "Limit of memory and swap together (cgroup v1) or of swap (v2); 0 without one.",
-        From::Container(|c| limit(c, |memory| memory.memory_and_swap_limit.or(memory.swap_limit))),
+        From::Container(|c| {
+            limit(c, |memory| {
+                memory.memory_and_swap_limit.or(memory.swap_limit)
+            })
+        }),
     ),
     gauge(
         "container_spec_memory_reservation_limit_bytes",
         "Memory that is kept under pressure: soft limit (cgroup v1), memory.low (v2); 0 without a limit.",
         From::Container(|c| limit(c, |memory| memory.reservation)),
     ),
-    gauge("container_threads", "Threads in the container and below it.", From::Count(|s| s.pids.current)),
+    gauge(
+        "container_threads",
+        "Threads in the container and below it.",
+        From::Count(|s| s.pids.current),
+    ),
     gauge(
         "container_threads_max",
         "Threads that it may have; 0 without a limit.",

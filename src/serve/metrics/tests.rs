@@ -72,7 +72,10 @@ const KNOWN: [(&str, &str); 71] = [
     ("container_network_receive_packets_total", "counter"),
     ("container_network_transmit_bytes_total", "counter"),
     ("container_network_transmit_errors_total", "counter"),
-    ("container_network_transmit_packets_dropped_total", "counter"),
+    (
+        "container_network_transmit_packets_dropped_total",
+        "counter",
+    ),
     ("container_network_transmit_packets_total", "counter"),
     ("container_oom_events_total", "counter"),
     ("container_pressure_cpu_stalled_seconds_total", "counter"),
@@ -99,25 +102,48 @@ const KNOWN: [(&str, &str); 71] = [
 fn plan() -> Plan {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
-    let hierarchies = Hierarchies::detect("/proc".as_ref(), "/".as_ref(), Some(root.path())).unwrap();
-    Plan::new(Arc::new(hierarchies), &ReadOptions { network: true, ..ReadOptions::default() })
+    let hierarchies =
+        Hierarchies::detect("/proc".as_ref(), "/".as_ref(), Some(root.path())).unwrap();
+    Plan::new(
+        Arc::new(hierarchies),
+        &ReadOptions {
+            network: true,
+            ..ReadOptions::default()
+        },
+    )
 }
 
 fn machine() -> MachineInfo {
     let mut machine = MachineInfo::default();
     machine.memory.memory_bytes = Some(25_274_793_984);
     machine.memory.swap_bytes = Some(0);
-    machine.memory_by_type.insert("DDR4".into(), MemoryOfType { capacity_bytes: 1 << 34, dimms: 2 });
+    machine.memory_by_type.insert(
+        "DDR4".into(),
+        MemoryOfType {
+            capacity_bytes: 1 << 34,
+            dimms: 2,
+        },
+    );
     machine.topology.cpus = Some(2);
     machine.topology.physical_cores = Some(2);
     machine.topology.sockets = Some(1);
     machine.ids.machine_id = Some("0123".into());
-    machine.disks.push(Disk { name: "vda".into(), major: 254, minor: 0, size_bytes: 1, scheduler: None });
+    machine.disks.push(Disk {
+        name: "vda".into(),
+        major: 254,
+        minor: 0,
+        size_bytes: 1,
+        scheduler: None,
+    });
     machine
 }
 
 fn version() -> VersionInfo {
-    VersionInfo { kernel: Some("6.1.0".into()), os: Some("Some \"OS\" 3".into()), cgauge: "1.2.3" }
+    VersionInfo {
+        kernel: Some("6.1.0".into()),
+        os: Some("Some \"OS\" 3".into()),
+        cgauge: "1.2.3",
+    }
 }
 
 fn page_of(containers: Vec<Container>) -> String {
@@ -129,7 +155,13 @@ fn page_of(containers: Vec<Container>) -> String {
 }
 
 fn container(name: &str, spec: Spec, sample: Sample) -> Container {
-    Container::new(ContainerName::from_request(name), Arc::new(spec), sample, 0, Some(Timestamp(T)))
+    Container::new(
+        ContainerName::from_request(name),
+        Arc::new(spec),
+        sample,
+        0,
+        Some(Timestamp(T)),
+    )
 }
 
 fn spec() -> Spec {
@@ -147,7 +179,9 @@ fn spec() -> Spec {
             swap_limit: Some(Limit::Unlimited),
             ..MemorySpec::default()
         }),
-        pids: Some(PidsSpec { limit: Some(Limit::Unlimited) }),
+        pids: Some(PidsSpec {
+            limit: Some(Limit::Unlimited),
+        }),
         has_hugetlb: false,
         has_io: true,
     }
@@ -156,11 +190,21 @@ fn spec() -> Spec {
 /// Every figure that there is is `n`.
 fn full(n: u64) -> Sample {
     use crate::cgroup::columns::Columns;
-    let mut sample = Sample { timestamp: Timestamp(T), ..Sample::default() };
-    sample.io_mut(DeviceNumber { major: 254, minor: 0 });
+    let mut sample = Sample {
+        timestamp: Timestamp(T),
+        ..Sample::default()
+    };
+    sample.io_mut(DeviceNumber {
+        major: 254,
+        minor: 0,
+    });
     sample.hugetlb_mut(2 << 20);
     let interfaces = vec![("eth0".into(), InterfaceStats::default())];
-    sample.network = Some(NetworkStats { namespace: 7, host: false, interfaces });
+    sample.network = Some(NetworkStats {
+        namespace: 7,
+        host: false,
+        interfaces,
+    });
     sample.each_mut(&mut |column| *column = Some(n));
     sample
 }
@@ -191,7 +235,10 @@ fn read(page: &str) -> Read {
                         (_, other) => value.push(other),
                     }
                 };
-                assert!(labels.insert(label.to_owned(), value).is_none(), "label twice: {line}");
+                assert!(
+                    labels.insert(label.to_owned(), value).is_none(),
+                    "label twice: {line}"
+                );
                 rest = after.split_at(end + 1).1;
                 match rest.strip_prefix(',') {
                     Some(more) => rest = more,
@@ -200,13 +247,19 @@ fn read(page: &str) -> Read {
             }
             rest = rest.strip_prefix('}').unwrap();
         }
-        samples.push((name.to_owned(), labels, rest.strip_prefix(' ').unwrap().to_owned()));
+        samples.push((
+            name.to_owned(),
+            labels,
+            rest.strip_prefix(' ').unwrap().to_owned(),
+        ));
     }
     samples
 }
 
 fn types(page: &str) -> BTreeMap<&str, &str> {
-    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+    page.lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect()
 }
 
 #[test]
@@ -220,22 +273,47 @@ fn every_known_family_is_there_with_its_type() {
 
 #[test]
 fn families_are_sorted_and_grouped_and_no_series_is_there_twice() {
-    let page = page_of(vec![container("/", spec(), full(2)), container("/a", spec(), full(1))]);
-    let headers: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).map(|t| t.0).collect();
+    let page = page_of(vec![
+        container("/", spec(), full(2)),
+        container("/a", spec(), full(1)),
+    ]);
+    let headers: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|t| t.0)
+        .collect();
     assert!(headers.is_sorted_by(|a, b| a < b));
     let samples = read(&page);
     let mut families: Vec<&str> = samples.iter().map(|sample| &*sample.0).collect();
     families.dedup();
-    assert_eq!(families, headers, "each family in one piece, none without samples");
-    let series: BTreeSet<_> = samples.iter().map(|(name, labels, _)| (name, labels)).collect();
+    assert_eq!(
+        families, headers,
+        "each family in one piece, none without samples"
+    );
+    let series: BTreeSet<_> = samples
+        .iter()
+        .map(|(name, labels, _)| (name, labels))
+        .collect();
     assert_eq!(series.len(), samples.len());
-    assert!(TABLE.iter().all(|family| !family.help.contains(['\n', '\\']) && family.help.ends_with('.')));
-    assert!(TABLE.iter().all(|family| (family.kind.as_str() == "counter") == (family.name.ends_with("_total") || family.name.ends_with("failcnt"))));
+    assert!(
+        TABLE
+            .iter()
+            .all(|family| !family.help.contains(['\n', '\\']) && family.help.ends_with('.'))
+    );
+    assert!(
+        TABLE
+            .iter()
+            .all(|family| (family.kind.as_str() == "counter")
+                == (family.name.ends_with("_total") || family.name.ends_with("failcnt")))
+    );
 }
 
 #[test]
 fn what_the_kernel_does_not_give_has_no_sample() {
-    let nothing = Sample { timestamp: Timestamp(T), ..Sample::default() };
+    let nothing = Sample {
+        timestamp: Timestamp(T),
+        ..Sample::default()
+    };
     let page = page_of(vec![container("/a", Spec::default(), nothing)]);
     let known: BTreeSet<String> = read(&page)
         .into_iter()
@@ -254,17 +332,30 @@ fn what_the_kernel_does_not_give_has_no_sample() {
 }
 
 fn lines<'a>(page: &'a str, families: &[&str]) -> Vec<&'a str> {
-    page.lines().filter(|line| families.iter().any(|name| line.split(['{', ' ']).next() == Some(name))).collect()
+    page.lines()
+        .filter(|line| {
+            families
+                .iter()
+                .any(|name| line.split(['{', ' ']).next() == Some(name))
+        })
+        .collect()
 }
 
 #[test]
 fn a_container_of_cgroup_v1() {
-    let mut sample = Sample { timestamp: Timestamp(T), per_cpu_ns: vec![190_681_449, 0], ..Sample::default() };
+    let mut sample = Sample {
+        timestamp: Timestamp(T),
+        per_cpu_ns: vec![190_681_449, 0],
+        ..Sample::default()
+    };
     sample.cpu.usage_ns = Some(190_681_449);
     sample.cpu.user_ns = Some(70_000_000);
     sample.memory.failcnt = Some(0);
     (sample.memory.own_pgfault, sample.memory.pgfault) = (Some(1), Some(2));
-    let io = sample.io_mut(DeviceNumber { major: 254, minor: 0 });
+    let io = sample.io_mut(DeviceNumber {
+        major: 254,
+        minor: 0,
+    });
     (io.bytes.read, io.bytes.sync, io.bytes.total) = (Some(512), Some(0), Some(512));
     let page = page_of(vec![container("/docker/6b", spec(), sample)]);
     let wanted = [
@@ -300,7 +391,10 @@ fn a_container_of_cgroup_v1() {
 
 #[test]
 fn a_container_of_cgroup_v2() {
-    let mut sample = Sample { timestamp: Timestamp(T), ..Sample::default() };
+    let mut sample = Sample {
+        timestamp: Timestamp(T),
+        ..Sample::default()
+    };
     sample.cpu.usage_ns = Some(0);
     sample.cpu.nr_periods = Some(3);
     sample.memory.pgfault = Some(2);
@@ -336,7 +430,17 @@ fn a_container_of_cgroup_v2() {
 fn machine_and_versions() {
     let page = page_of(Vec::new());
     assert_eq!(
-        lines(&page, &["cadvisor_version_info", "cgauge_build_info", "machine_cpu_books", "machine_dimm_count", "machine_memory_bytes", "cgauge_kmsg_state"]),
+        lines(
+            &page,
+            &[
+                "cadvisor_version_info",
+                "cgauge_build_info",
+                "machine_cpu_books",
+                "machine_dimm_count",
+                "machine_memory_bytes",
+                "cgauge_kmsg_state"
+            ]
+        ),
         [
             r#"cadvisor_version_info{cadvisorRevision="",cadvisorVersion="1.2.3",dockerVersion="",kernelVersion="6.1.0",osVersion="Some \"OS\" 3"} 1"#,
             r#"cgauge_build_info{version="1.2.3"} 1"#,
@@ -352,9 +456,26 @@ fn machine_and_versions() {
 #[test]
 fn a_network_is_shown_once() {
     let with = |name: &str, namespace: u64, host: bool| {
-        let interfaces = vec![("eth0".into(), InterfaceStats { rx_bytes: Some(1), ..InterfaceStats::default() })];
-        let network = Some(NetworkStats { namespace, host, interfaces });
-        container(name, Spec::default(), Sample { network, ..Sample::default() })
+        let interfaces = vec![(
+            "eth0".into(),
+            InterfaceStats {
+                rx_bytes: Some(1),
+                ..InterfaceStats::default()
+            },
+        )];
+        let network = Some(NetworkStats {
+            namespace,
+            host,
+            interfaces,
+        });
+        container(
+            name,
+            Spec::default(),
+            Sample {
+                network,
+                ..Sample::default()
+            },
+        )
     };
     let page = page_of(vec![
         with("/pod/b/deep", 7, false),
@@ -400,18 +521,38 @@ proptest! {
 fn promtool_finds_nothing_to_say() {
     use std::io::Write;
     use std::process::{Command, Stdio};
-    let child = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let Ok(mut child) = child else {
-        assert!(std::env::var_os("CGAUGE_TEST_ALL").is_none(), "promtool is not installed");
+        assert!(
+            std::env::var_os("CGAUGE_TEST_ALL").is_none(),
+            "promtool is not installed"
+        );
         eprintln!("skipped: promtool is not installed");
         return;
     };
-    let page = page_of(vec![container("/", spec(), full(1)), container("/a\n\"\\", spec(), full(u64::MAX))]);
-    child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let page = page_of(vec![
+        container("/", spec(), full(1)),
+        container("/a\n\"\\", spec(), full(u64::MAX)),
+    ]);
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(page.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     // Names that the field has used for ten years break its rules; ours must not.
     const KNOWN_PREFIXES: [&str; 3] = ["container_", "machine_", "cadvisor_"];
-    let ours: Vec<&str> = said.lines().filter(|line| !KNOWN_PREFIXES.iter().any(|prefix| line.starts_with(prefix))).collect();
+    let ours: Vec<&str> = said
+        .lines()
+        .filter(|line| !KNOWN_PREFIXES.iter().any(|prefix| line.starts_with(prefix)))
+        .collect();
     assert!(ours.is_empty(), "{said}");
 }

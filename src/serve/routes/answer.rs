@@ -30,7 +30,9 @@ impl From<Refusal> for Response {
     fn from(Refusal(status, message): Refusal) -> Self {
         let mut response = whole(TEXT, Bytes::from(message + "\n"));
         *response.status_mut() = status;
-        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+            .headers_mut()
+            .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 }
@@ -38,12 +40,18 @@ impl From<Refusal> for Response {
 /// A whole answer as it is.
 pub(super) fn whole(content_type: &'static str, body: impl Into<Bytes>) -> Response {
     let mut response = http::Response::new(body.into()).into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
 /// A whole answer, compressed if the client wants it and it is worth it. Compressing is CPU work.
-pub(super) fn compressed(request: &HeaderMap, content_type: &'static str, body: impl Into<Bytes>) -> Response {
+pub(super) fn compressed(
+    request: &HeaderMap,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response {
     let mut headers = HeaderMap::new();
     let body = compress::apply(compress::wanted(request), &mut headers, body.into());
     let mut response = whole(content_type, body);
@@ -55,6 +63,8 @@ pub(super) fn compressed(request: &HeaderMap, content_type: &'static str, body: 
 pub(super) fn value<T: Serialize + ?Sized>(request: &HeaderMap, value: &T) -> Response {
     match json::to_bytes(value) {
         Ok(body) => compressed(request, JSON, body),
-        Err(error) => Refusal::failed(format!("the answer cannot be written as JSON: {error}")).into(),
+        Err(error) => {
+            Refusal::failed(format!("the answer cannot be written as JSON: {error}")).into()
+        }
     }
 }

@@ -28,17 +28,30 @@ const TYPES: [(&str, EventType); 4] = [
 ];
 
 /// `events/<name>`.
-pub(super) fn answer(view: &View, headers: &HeaderMap, name: ContainerName, query: &Query) -> Result<Response, Refusal> {
+pub(super) fn answer(
+    view: &View,
+    headers: &HeaderMap,
+    name: ContainerName,
+    query: &Query,
+) -> Result<Response, Refusal> {
     let request = request(name, query);
     if !query.flag("stream") {
         let past = view.past_events(&request);
-        return Ok(answer::value(headers, &past.iter().map(Event).collect::<Vec<_>>()));
+        return Ok(answer::value(
+            headers,
+            &past.iter().map(Event).collect::<Vec<_>>(),
+        ));
     }
     if request.start.is_some() || request.end.is_some() {
-        return Err(Refusal::failed("a stream tells of events from now on: leave start_time and end_time out"));
+        return Err(Refusal::failed(
+            "a stream tells of events from now on: leave start_time and end_time out",
+        ));
     }
     let (sender, stream) = body::stream(LINES_WAITING);
-    tokio::spawn(send_all(view.watch_events(request), sender.with_deadline(None)));
+    tokio::spawn(send_all(
+        view.watch_events(request),
+        sender.with_deadline(None),
+    ));
     Ok(body::endless(warp::reply::stream(stream).into_response()))
 }
 
@@ -46,7 +59,11 @@ fn request(container: ContainerName, query: &Query) -> EventRequest {
     let all = query.flag("all_events");
     let max_events = query.number("max_events").unwrap_or(MAX_EVENTS);
     EventRequest {
-        types: TYPES.iter().filter(|(key, _)| all || query.flag(key)).map(|(_, kind)| *kind).collect(),
+        types: TYPES
+            .iter()
+            .filter(|(key, _)| all || query.flag(key))
+            .map(|(_, kind)| *kind)
+            .collect(),
         container,
         subcontainers: query.flag("subcontainers"),
         start: query.time("start_time"),
@@ -95,11 +112,17 @@ mod tests {
         assert!(none.types.is_empty() && !none.subcontainers);
         assert_eq!((none.max, none.start, none.end), (Some(10), None, None));
         assert_eq!(of("all_events=true").types.len(), 4);
-        assert_eq!(of("oom_events=1&oom_kill_events=t&creation_events=no").types, [EventType::Oom, EventType::OomKill]);
+        assert_eq!(
+            of("oom_events=1&oom_kill_events=t&creation_events=no").types,
+            [EventType::Oom, EventType::OomKill]
+        );
         assert_eq!(of("max_events=-1").max, None);
         assert_eq!(of("max_events=0").max, Some(0));
         assert_eq!(of("max_events=many").max, Some(10));
-        assert_eq!(of("end_time=1970-01-01T00:00:01Z").end, Some(Timestamp(1_000_000_000)));
+        assert_eq!(
+            of("end_time=1970-01-01T00:00:01Z").end,
+            Some(Timestamp(1_000_000_000))
+        );
         assert!(of("subcontainers=TRUE").subcontainers);
     }
 }

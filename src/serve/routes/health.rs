@@ -31,17 +31,29 @@ struct Version<'a> {
 /// The routes that need no more than a line.
 pub(super) fn routes(view: &View) -> BoxedFilter<(Response,)> {
     let healthz = warp::path!("healthz").map(|| answer::whole(answer::TEXT, "ok"));
-    let index = warp::path::end().map(|| answer::whole(answer::TEXT, format!("cgauge answers:\n\n{ENDPOINTS}")));
+    let index = warp::path::end()
+        .map(|| answer::whole(answer::TEXT, format!("cgauge answers:\n\n{ENDPOINTS}")));
     let view = view.clone();
-    let version = warp::path!("version").and(warp::header::headers_cloned()).map(move |headers| {
-        let info = view.version_info();
-        answer::value(&headers, &Version { version: info.cgauge, kernel: info.kernel.as_deref(), os: info.os.as_deref() })
-    });
+    let version = warp::path!("version")
+        .and(warp::header::headers_cloned())
+        .map(move |headers| {
+            let info = view.version_info();
+            answer::value(
+                &headers,
+                &Version {
+                    version: info.cgauge,
+                    kernel: info.kernel.as_deref(),
+                    os: info.os.as_deref(),
+                },
+            )
+        });
     healthz.or(index).unify().or(version).unify().boxed()
 }
 
 /// Whatever nothing else answers.
 pub(super) fn not_found() -> BoxedFilter<(Response,)> {
     let message = || format!("there is nothing here; cgauge answers:\n\n{ENDPOINTS}");
-    warp::any().map(move || Refusal(http::StatusCode::NOT_FOUND, message()).into()).boxed()
+    warp::any()
+        .map(move || Refusal(http::StatusCode::NOT_FOUND, message()).into())
+        .boxed()
 }

@@ -46,11 +46,23 @@ async fn answer(view: View, query: String, headers: HeaderMap) -> Response {
             }
         },
     };
-    let stale = view.refresh(&ContainerName::root(), max_age, Instant::now() + wait(&headers)).await;
+    let stale = view
+        .refresh(
+            &ContainerName::root(),
+            max_age,
+            Instant::now() + wait(&headers),
+        )
+        .await;
     in_background(move || {
         let machine = view.machine_info();
         let version = view.version_info();
-        let mut page = Page::new(containers(&view), &machine, &version, view.self_metrics(), view.plan());
+        let mut page = Page::new(
+            containers(&view),
+            &machine,
+            &version,
+            view.self_metrics(),
+            view.plan(),
+        );
         page.complete = view.is_ready();
         page.stale = u64::try_from(stale).unwrap_or(u64::MAX);
         page.descriptors = descriptors(&view);
@@ -62,7 +74,9 @@ async fn answer(view: View, query: String, headers: HeaderMap) -> Response {
 
 /// Half of the time that the scraper has: the rest is for the page and its way.
 fn wait(headers: &HeaderMap) -> Duration {
-    let seconds = headers.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
+    let seconds = headers
+        .get(SCRAPE_TIMEOUT)
+        .and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
     let timeout = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     timeout.map_or(WAIT, |timeout| (timeout / 2).min(WAIT))
 }
@@ -73,7 +87,15 @@ fn containers(view: &View) -> Vec<Container> {
         let mut sample = Sample::default();
         let known = handler.latest(&mut sample);
         let spec = handler.spec().unwrap_or_default();
-        known.then(|| Container::new(handler.name().clone(), spec, sample, handler.oom_kills(), Some(handler.created_at())))
+        known.then(|| {
+            Container::new(
+                handler.name().clone(),
+                spec,
+                sample,
+                handler.oom_kills(),
+                Some(handler.created_at()),
+            )
+        })
     };
     handlers.iter().filter_map(shown).collect()
 }
@@ -81,7 +103,10 @@ fn containers(view: &View) -> Vec<Container> {
 fn descriptors(view: &View) -> Descriptors {
     let budget = view.descriptors();
     let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    Descriptors { used: number(budget.used()), limit: number(budget.limit()) }
+    Descriptors {
+        used: number(budget.used()),
+        limit: number(budget.limit()),
+    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,9 @@ fn raw_query() -> impl Filter<Extract = (String,), Error = std::convert::Infalli
 async fn in_background(work: impl FnOnce() -> Response + Send + 'static) -> Response {
     match tokio::task::spawn_blocking(work).await {
         Ok(response) => response,
-        Err(error) => answer::Refusal::failed(format!("the answer could not be made: {error}")).into(),
+        Err(error) => {
+            answer::Refusal::failed(format!("the answer could not be made: {error}")).into()
+        }
     }
 }
 

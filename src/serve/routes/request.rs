@@ -33,7 +33,9 @@ pub(super) fn percent_decode(text: &str) -> String {
 }
 
 fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// The parameters of a query. If one is repeated the first wins.
@@ -55,12 +57,16 @@ impl Query {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|pair| pair.0 == key).map(|pair| &*pair.1)
+        self.0
+            .iter()
+            .find(|pair| pair.0 == key)
+            .map(|pair| &*pair.1)
     }
 
     /// A switch; what is no boolean counts as not given.
     pub(super) fn flag(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+        self.get(key)
+            .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
 
     /// A number; what is none counts as not given.
@@ -79,8 +85,11 @@ impl Query {
 pub(super) fn time(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
     const GO_ZERO_SECONDS: i64 = -62_135_596_800;
     let time: jiff::Timestamp = text.parse()?;
-    let ns = time.as_nanosecond().clamp(i128::from(i64::MIN), i128::from(i64::MAX));
-    Ok((time.as_second() != GO_ZERO_SECONDS).then(|| Timestamp(i64::try_from(ns).unwrap_or(i64::MAX))))
+    let ns = time
+        .as_nanosecond()
+        .clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+    Ok((time.as_second() != GO_ZERO_SECONDS)
+        .then(|| Timestamp(i64::try_from(ns).unwrap_or(i64::MAX))))
 }
 
 /// Reads a duration such as `500ms`, `1m30s`, `1.5s` or `0`; a negative one is zero.
@@ -106,12 +115,18 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     loop {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (value, tail) = rest.split_at_checked(number)?;
-        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let unit = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(unit)?;
         let factor = UNITS.iter().find(|known| known.0 == unit)?.1;
         seconds += value.parse::<f64>().ok()? * factor;
         if tail.is_empty() {
-            return if negative { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(seconds).ok() };
+            return if negative {
+                Some(Duration::ZERO)
+            } else {
+                Duration::try_from_secs_f64(seconds).ok()
+            };
         }
         rest = tail;
     }
@@ -139,25 +154,43 @@ mod tests {
         ] {
             assert_eq!(percent_decode(path), text, "{path}");
         }
-        assert_eq!(ContainerName::from_request(&percent_decode("/a%ffb")).as_bytes(), b"/a\xffb");
+        assert_eq!(
+            ContainerName::from_request(&percent_decode("/a%ffb")).as_bytes(),
+            b"/a\xffb"
+        );
     }
 
     #[test]
     fn the_first_of_a_repeated_parameter_wins_and_bad_values_are_ignored() {
-        let query = Query::parse("stream=T&stream=false&max_events=x&oom_events=yes&a+b=c%26d&&flag");
+        let query =
+            Query::parse("stream=T&stream=false&max_events=x&oom_events=yes&a+b=c%26d&&flag");
         assert!(query.flag("stream"));
         assert!(!query.flag("oom_events"));
         assert_eq!(query.number("max_events"), None);
-        assert_eq!((query.get("a b"), query.get("flag"), query.get("none")), (Some("c&d"), Some(""), None));
-        let query = Query::parse("start_time=2026-11-22T04%3A48%3A15Z&end_time=0001-01-01T00:00:00Z&x=soon");
-        assert_eq!(query.time("start_time"), Some(Timestamp(1_795_322_895_000_000_000)));
+        assert_eq!(
+            (query.get("a b"), query.get("flag"), query.get("none")),
+            (Some("c&d"), Some(""), None)
+        );
+        let query = Query::parse(
+            "start_time=2026-11-22T04%3A48%3A15Z&end_time=0001-01-01T00:00:00Z&x=soon",
+        );
+        assert_eq!(
+            query.time("start_time"),
+            Some(Timestamp(1_795_322_895_000_000_000))
+        );
         assert_eq!((query.time("end_time"), query.time("x")), (None, None));
     }
 
     #[test]
     fn times_with_a_zone_and_times_out_of_reach() {
-        assert_eq!(time("1970-01-01T01:00:00.5+01:00").unwrap(), Some(Timestamp(500_000_000)));
-        assert_eq!(time("9000-01-01T00:00:00Z").unwrap(), Some(Timestamp(i64::MAX)));
+        assert_eq!(
+            time("1970-01-01T01:00:00.5+01:00").unwrap(),
+            Some(Timestamp(500_000_000))
+        );
+        assert_eq!(
+            time("9000-01-01T00:00:00Z").unwrap(),
+            Some(Timestamp(i64::MAX))
+        );
         assert!(time("yesterday").is_err());
     }
 

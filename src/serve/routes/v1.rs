@@ -26,24 +26,48 @@ const CHUNKS_WAITING: usize = 4;
 
 /// `machine`.
 pub(super) fn machine(view: &View, headers: &HeaderMap) -> Response {
-    answer::value(headers, &wire::machine::MachineInfo::from(&*view.machine_info()))
+    answer::value(
+        headers,
+        &wire::machine::MachineInfo::from(&*view.machine_info()),
+    )
 }
 
 /// `containers/<name>`.
-pub(super) async fn container(view: &View, headers: &HeaderMap, name: &ContainerName, body: &[u8]) -> Result<Response, Refusal> {
+pub(super) async fn container(
+    view: &View,
+    headers: &HeaderMap,
+    name: &ContainerName,
+    body: &[u8],
+) -> Result<Response, Refusal> {
     let request = info_request(body)?;
-    let failed = |error| Refusal::failed(format!("failed to get container {:?} with error: {error}", name.to_string()));
+    let failed = |error| {
+        Refusal::failed(format!(
+            "failed to get container {:?} with error: {error}",
+            name.to_string()
+        ))
+    };
     let info = view.container_info(name, &request).await.map_err(failed)?;
     let machine = view.machine_info();
-    Ok(answer::value(headers, &wire::v1::ContainerInfo((&info, Context { machine: &machine }))))
+    Ok(answer::value(
+        headers,
+        &wire::v1::ContainerInfo((&info, Context { machine: &machine })),
+    ))
 }
 
 /// `subcontainers/<name>`: the container and all below it. They are asked for and sent one by one;
 /// those that fail are left out.
-pub(super) fn subcontainers(view: &View, headers: &HeaderMap, name: &ContainerName, body: &[u8]) -> Result<Response, Refusal> {
+pub(super) fn subcontainers(
+    view: &View,
+    headers: &HeaderMap,
+    name: &ContainerName,
+    body: &[u8],
+) -> Result<Response, Refusal> {
     let request = info_request(body)?;
-    let names: Vec<ContainerName> =
-        view.containers_within(name).iter().map(|handler| handler.name().clone()).collect();
+    let names: Vec<ContainerName> = view
+        .containers_within(name)
+        .iter()
+        .map(|handler| handler.name().clone())
+        .collect();
     if names.is_empty() {
         let name = name.to_string();
         return Err(Refusal::failed(format!(
@@ -78,11 +102,16 @@ async fn send_all(
     let mut first = true;
     chunks.plain.push(b'[');
     for name in names {
-        let Ok(info) = view.container_info(&name, request).await else { continue };
+        let Ok(info) = view.container_info(&name, request).await else {
+            continue;
+        };
         if !std::mem::take(&mut first) {
             chunks.plain.push(b',');
         }
-        json::write(&mut chunks.plain, &wire::v1::ContainerInfo((&info, Context { machine: &machine })))?;
+        json::write(
+            &mut chunks.plain,
+            &wire::v1::ContainerInfo((&info, Context { machine: &machine })),
+        )?;
         chunks.send_if_full().await?;
     }
     chunks.plain.push(b']');
@@ -99,11 +128,19 @@ struct Chunks {
 impl Chunks {
     fn new(sender: BodySender, encoding: Encoding) -> Self {
         let gzip = (encoding == Encoding::Gzip).then(GzipStream::default);
-        Self { plain: Vec::with_capacity(CHUNK + CHUNK / 4), gzip, sender }
+        Self {
+            plain: Vec::with_capacity(CHUNK + CHUNK / 4),
+            gzip,
+            sender,
+        }
     }
 
     async fn send_if_full(&mut self) -> Result<(), body::BoxError> {
-        if self.plain.len() >= CHUNK { self.send().await } else { Ok(()) }
+        if self.plain.len() >= CHUNK {
+            self.send().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn send(&mut self) -> Result<(), body::BoxError> {
@@ -126,19 +163,19 @@ impl Chunks {
 }
 
 /// `docker[/<name>]`: containers that a Docker daemon told of, of which there are none.
-pub(super) fn docker(headers: &HeaderMap, args: &str) -> Result<Response, Refusal> {
+pub(super) fn docker(args: &str) -> Result<Response, Refusal> {
     match args {
         "" => Ok(answer::whole(answer::JSON, "{}")),
         name if name.contains('/') => {
             let elements = name.replace('/', " ");
-            Err(Refusal::failed(format!("unknown request for Docker container [{elements}]")))
-        }
-        name => {
-            let _ = headers;
             Err(Refusal::failed(format!(
-                "failed to get Docker container {name:?} with error: unable to find container {name:?} in \"docker\" namespace"
+                "unknown request for Docker container [{elements}]"
             )))
         }
+        name => Err(Refusal::failed(format!(
+            "failed to get Docker container {name:?} with error: \
+             unable to find container {name:?} in \"docker\" namespace"
+        ))),
     }
 }
 
@@ -156,19 +193,32 @@ fn info_request(body: &[u8]) -> Result<InfoRequest, Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(InfoRequest::default());
     }
-    let failed = |error: &dyn std::fmt::Display| Refusal::failed(format!("unable to decode the json value: {error}"));
-    let asked = InfoRequestBody::deserialize(&mut serde_json::Deserializer::from_slice(body)).map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display| {
+        Refusal::failed(format!("unable to decode the json value: {error}"))
+    };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let asked = Option::<InfoRequestBody>::deserialize(&mut json)
+        .map_err(|error| failed(&error))?
+        .unwrap_or_default();
     let time = |text: Option<String>| -> Result<Option<Timestamp>, Refusal> {
-        text.map_or(Ok(None), |text| request::time(&text).map_err(|error| failed(&error)))
+        text.map_or(Ok(None), |text| {
+            request::time(&text).map_err(|error| failed(&error))
+        })
     };
     let num_stats = match asked.num_stats {
         None => InfoRequest::default().num_stats,
         Some(-1) => None,
         Some(count) => Some(usize::try_from(count).map_err(|_| {
-            Refusal::failed(format!("invalid num_stats {count}: only -1 (all) and larger values are allowed"))
+            Refusal::failed(format!(
+                "invalid num_stats {count}: only -1 (all) and larger values are allowed"
+            ))
         })?),
     };
-    Ok(InfoRequest { num_stats, start: time(asked.start)?, end: time(asked.end)? })
+    Ok(InfoRequest {
+        num_stats,
+        start: time(asked.start)?,
+        end: time(asked.end)?,
+    })
 }
 
 #[cfg(test)]
@@ -180,18 +230,39 @@ mod tests {
     fn request_bodies_are_read_on_top_of_the_defaults() {
         let ok = |body: &str| info_request(body.as_bytes()).unwrap();
         let default = InfoRequest::default();
-        for body in ["", " \n", "{}", r#"{"num_stats":60,"num_samples":0}"#, r#"{"start":"0001-01-01T00:00:00Z"} trailing"#, "null"] {
-            if body != "null" {
-                assert_eq!(ok(body), default, "{body}");
-            }
+        for body in [
+            "",
+            " \n",
+            "{}",
+            r#"{"num_stats":60,"num_samples":0}"#,
+            r#"{"start":"0001-01-01T00:00:00Z"} trailing"#,
+            "null",
+        ] {
+            assert_eq!(ok(body), default, "{body}");
         }
         assert_eq!(ok(r#"{"num_stats":-1}"#).num_stats, None);
         assert_eq!(ok(r#"{"num_stats":0}"#).num_stats, Some(0));
-        let range = ok(r#"{"num_stats":3,"start":"1970-01-01T00:00:01Z","end":"1970-01-01T00:00:02Z"}"#);
-        assert_eq!(range, InfoRequest { num_stats: Some(3), start: Some(Timestamp(1_000_000_000)), end: Some(Timestamp(2_000_000_000)) });
-        for body in ["{", "[1,2,3,4]", r#"{"num_stats":"x"}"#, r#"{"start":"soon"}"#] {
+        let range =
+            ok(r#"{"num_stats":3,"start":"1970-01-01T00:00:01Z","end":"1970-01-01T00:00:02Z"}"#);
+        assert_eq!(
+            range,
+            InfoRequest {
+                num_stats: Some(3),
+                start: Some(Timestamp(1_000_000_000)),
+                end: Some(Timestamp(2_000_000_000))
+            }
+        );
+        for body in [
+            "{",
+            "[1,2,3,4]",
+            r#"{"num_stats":"x"}"#,
+            r#"{"start":"soon"}"#,
+        ] {
             let refusal = info_request(body.as_bytes()).unwrap_err();
-            assert!(refusal.0 == 500 && refusal.1.starts_with("unable to decode the json value: "), "{body}: {refusal:?}");
+            assert!(
+                refusal.0 == 500 && refusal.1.starts_with("unable to decode the json value: "),
+                "{body}: {refusal:?}"
+            );
         }
         assert!(info_request(br#"{"num_stats":-2}"#).is_err());
     }

@@ -87,9 +87,16 @@ struct Table<'a> {
 }
 
 /// A table, unless no device has anything in it.
-fn table<'a>((sample, context): (&'a Sample, Context<'a>), figures: fn(&IoStats) -> Figures<'_>) -> Option<Table<'a>> {
+fn table<'a>(
+    (sample, context): (&'a Sample, Context<'a>),
+    figures: fn(&IoStats) -> Figures<'_>,
+) -> Option<Table<'a>> {
     let some = sample.io.iter().any(|device| !figures(device).is_empty());
-    some.then_some(Table { sample, context, figures })
+    some.then_some(Table {
+        sample,
+        context,
+        figures,
+    })
 }
 
 impl Serialize for Table<'_> {
@@ -98,7 +105,11 @@ impl Serialize for Table<'_> {
         for device in &self.sample.io {
             let figures = (self.figures)(device);
             if !figures.is_empty() {
-                list.serialize_element(&Row((device.device, self.context.disk(device.device), figures)))?;
+                list.serialize_element(&Row((
+                    device.device,
+                    self.context.disk(device.device),
+                    figures,
+                )))?;
             }
         }
         list.end()

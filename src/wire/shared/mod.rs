@@ -17,7 +17,13 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The name of a block device below `/dev`; `None` if it is no disk of this machine.
     pub fn disk(&self, device: crate::cgroup::stats::DeviceNumber) -> Option<&str> {
-        let found = |disk: &&crate::node::disks::Disk| disk.major == device.major && disk.minor == device.minor;
-        self.machine.disks.iter().find(found).map(|disk| &*disk.name)
+        let found = |disk: &&crate::node::disks::Disk| {
+            disk.major == device.major && disk.minor == device.minor
+        };
+        self.machine
+            .disks
+            .iter()
+            .find(found)
+            .map(|disk| &*disk.name)
     }
 }

@@ -12,7 +12,10 @@ use crate::wire::object::objects;
 /// The network that is shown under `name`. Figures of the host's own namespace are the node's: they
 /// are shown for `/` alone, and for every other container in that namespace there are none.
 pub fn shown<'a>(name: &ContainerName, sample: &'a Sample) -> Option<&'a NetworkStats> {
-    sample.network.as_ref().filter(|network| name.is_root() || !network.host)
+    sample
+        .network
+        .as_ref()
+        .filter(|network| name.is_root() || !network.host)
 }
 
 objects! {

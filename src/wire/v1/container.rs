@@ -49,7 +49,9 @@ impl Serialize for History<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (info, context) = self.0;
         let mut list = serializer.serialize_seq(Some(info.stats.len()))?;
-        info.stats.try_for_each(|sample| list.serialize_element(&ContainerStats((&info.name, sample, context))))?;
+        info.stats.try_for_each(|sample| {
+            list.serialize_element(&ContainerStats((&info.name, sample, context)))
+        })?;
         list.end()
     }
 }

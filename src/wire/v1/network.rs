@@ -21,5 +21,8 @@ objects! {
 }
 
 fn first(network: &NetworkStats, figure: fn(&InterfaceStats) -> Option<u64>) -> Option<u64> {
-    network.interfaces.first().and_then(|(_, stats)| figure(stats))
+    network
+        .interfaces
+        .first()
+        .and_then(|(_, stats)| figure(stats))
 }

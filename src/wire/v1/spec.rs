@@ -48,7 +48,11 @@ objects! {
 }
 
 /// The hard limit; for `/` the machine's memory.
-fn memory_limit(name: &ContainerName, memory: Option<&MemorySpec>, context: Context<'_>) -> Option<u64> {
+fn memory_limit(
+    name: &ContainerName,
+    memory: Option<&MemorySpec>,
+    context: Context<'_>,
+) -> Option<u64> {
     let memory = memory?;
     if name.is_root() {
         return context.machine.memory.memory_bytes;
@@ -57,16 +61,26 @@ fn memory_limit(name: &ContainerName, memory: Option<&MemorySpec>, context: Cont
 }
 
 /// v1: memory and swap together; v2: swap alone; for `/` the machine's swap, left out if it has none.
-fn swap_limit(name: &ContainerName, memory: Option<&MemorySpec>, context: Context<'_>) -> Option<u64> {
+fn swap_limit(
+    name: &ContainerName,
+    memory: Option<&MemorySpec>,
+    context: Context<'_>,
+) -> Option<u64> {
     let memory = memory?;
     if name.is_root() {
         return context.machine.memory.swap_bytes.filter(|&bytes| bytes > 0);
     }
-    memory.memory_and_swap_limit.or(memory.swap_limit).map(limit::number).filter(|&bytes| bytes > 0)
+    memory
+        .memory_and_swap_limit
+        .or(memory.swap_limit)
+        .map(limit::number)
+        .filter(|&bytes| bytes > 0)
 }
 
 fn has_network(info: &query::ContainerInfo) -> bool {
-    info.latest.as_ref().is_some_and(|sample| network::shown(&info.name, sample).is_some())
+    info.latest
+        .as_ref()
+        .is_some_and(|sample| network::shown(&info.name, sample).is_some())
 }
 
 /// A time that is always on the wire; unknown is the year 1.

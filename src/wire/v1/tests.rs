@@ -27,7 +27,13 @@ fn machine() -> MachineInfo {
     machine.memory.memory_bytes = Some(4096);
     machine.memory.swap_bytes = Some(0);
     let scheduler = None;
-    machine.disks.push(Disk { name: "vda".into(), major: 254, minor: 0, size_bytes: 1, scheduler });
+    machine.disks.push(Disk {
+        name: "vda".into(),
+        major: 254,
+        minor: 0,
+        size_bytes: 1,
+        scheduler,
+    });
     machine
 }
 
@@ -48,7 +54,12 @@ fn info(name: &str, spec: Spec, samples: &[Sample]) -> query::ContainerInfo {
 }
 
 fn json(info: &query::ContainerInfo) -> String {
-    text(&ContainerInfo((info, Context { machine: &machine() })))
+    text(&ContainerInfo((
+        info,
+        Context {
+            machine: &machine(),
+        },
+    )))
 }
 
 #[test]
@@ -57,7 +68,14 @@ fn a_container_of_which_nothing_is_known_has_only_what_is_always_there() {
         json(&info("/a", Spec::default(), &[])),
         r#"{"name":"/a","spec":{"creation_time":"0001-01-01T00:00:00Z","start_time":"0001-01-01T00:00:00Z","has_cpu":false,"cpu":{},"has_memory":false,"memory":{},"has_hugetlb":false,"has_network":false,"has_processes":false,"processes":{},"has_filesystem":false,"has_diskio":false,"has_custom_metrics":false}}"#
     );
-    let empty = info("/a", Spec::default(), &[Sample { timestamp: Timestamp(T), ..Sample::default() }]);
+    let empty = info(
+        "/a",
+        Spec::default(),
+        &[Sample {
+            timestamp: Timestamp(T),
+            ..Sample::default()
+        }],
+    );
     assert_eq!(
         json(&empty).split_once("\"stats\":").unwrap().1,
         r#"[{"timestamp":"2026-11-22T04:48:21.152095492Z","cpu":{"usage":{},"cfs":{},"schedstat":{},"psi":{"full":{},"some":{}}},"diskio":{"psi":{"full":{},"some":{}}},"memory":{"container_data":{"numa_stats":{}},"hierarchical_data":{"numa_stats":{}},"psi":{"full":{},"some":{}},"events":{}},"task_stats":{},"resctrl":{},"cpuset":{},"health":{}}]}"#
@@ -80,7 +98,9 @@ fn spec() -> Spec {
             memory_and_swap_limit: Some(Limit::Max(268_435_456)),
             ..MemorySpec::default()
         }),
-        pids: Some(PidsSpec { limit: Some(Limit::Unlimited) }),
+        pids: Some(PidsSpec {
+            limit: Some(Limit::Unlimited),
+        }),
         has_hugetlb: false,
         has_io: true,
     }
@@ -97,11 +117,18 @@ fn a_spec_has_the_keys_and_the_order_that_clients_know() {
 #[test]
 fn the_root_is_limited_by_the_machine() {
     let json = json(&info("/", spec(), &[]));
-    assert!(json.contains(r#""memory":{"limit":4096,"reservation":18446744073709551615},"#), "{json}");
+    assert!(
+        json.contains(r#""memory":{"limit":4096,"reservation":18446744073709551615},"#),
+        "{json}"
+    );
 }
 
 fn full_sample() -> Sample {
-    let mut sample = Sample { timestamp: Timestamp(T), per_cpu_ns: vec![7, 8], ..Sample::default() };
+    let mut sample = Sample {
+        timestamp: Timestamp(T),
+        per_cpu_ns: vec![7, 8],
+        ..Sample::default()
+    };
     sample.cpu.usage_ns = Some(15);
     sample.cpu.user_ns = Some(5);
     sample.cpu.throttled_ns = Some(3);
@@ -113,7 +140,10 @@ fn full_sample() -> Sample {
     sample.memory.pgfault = Some(2);
     sample.memory_events.max = Some(4);
     sample.pids.current = Some(9);
-    let known = sample.io_mut(DeviceNumber { major: 254, minor: 0 });
+    let known = sample.io_mut(DeviceNumber {
+        major: 254,
+        minor: 0,
+    });
     (known.bytes.read, known.bytes.total) = (Some(512), Some(600));
     known.cost.wait_ns = Some(2_000);
     sample.io_mut(DeviceNumber { major: 9, minor: 1 }).ops.write = Some(0);
@@ -135,18 +165,40 @@ fn figures_are_in_the_units_of_the_wire() {
 
 #[test]
 fn the_host_network_is_shown_for_the_root_alone() {
-    let eth0 = InterfaceStats { rx_bytes: Some(1182), tx_dropped: Some(0), ..InterfaceStats::default() };
+    let eth0 = InterfaceStats {
+        rx_bytes: Some(1182),
+        tx_dropped: Some(0),
+        ..InterfaceStats::default()
+    };
     let with = |host, interfaces| Sample {
         timestamp: Timestamp(T),
-        network: Some(NetworkStats { namespace: 5, host, interfaces }),
+        network: Some(NetworkStats {
+            namespace: 5,
+            host,
+            interfaces,
+        }),
         ..Sample::default()
     };
-    let own = json(&info("/a", Spec::default(), &[with(false, vec![("eth0".into(), eth0)])]));
+    let own = json(&info(
+        "/a",
+        Spec::default(),
+        &[with(false, vec![("eth0".into(), eth0)])],
+    ));
     let network = r#""network":{"name":"eth0","rx_bytes":1182,"tx_dropped":0,"interfaces":[{"name":"eth0","rx_bytes":1182,"tx_dropped":0}]},"#;
-    assert!(own.contains(network) && own.contains(r#""has_network":true"#), "{own}");
+    assert!(
+        own.contains(network) && own.contains(r#""has_network":true"#),
+        "{own}"
+    );
     let hosts = json(&info("/a", Spec::default(), &[with(true, Vec::new())]));
-    assert!(!hosts.contains("\"network\"") && hosts.contains(r#""has_network":false"#), "{hosts}");
-    let root = json(&info("/", Spec::default(), &[with(true, vec![("eth0".into(), eth0)])]));
+    assert!(
+        !hosts.contains("\"network\"") && hosts.contains(r#""has_network":false"#),
+        "{hosts}"
+    );
+    let root = json(&info(
+        "/",
+        Spec::default(),
+        &[with(true, vec![("eth0".into(), eth0)])],
+    ));
     assert!(root.contains(network), "{root}");
     let none = json(&info("/a", Spec::default(), &[with(false, Vec::new())]));
     assert!(none.contains(r#""network":{"name":""},"#), "{none}");
@@ -166,9 +218,23 @@ fn events_have_the_keys_that_clients_know_first() {
         json(EventKind::ContainerCreation),
         r#"{"container_name":"/a","timestamp":"2026-11-22T04:48:21.152095492Z","event_type":"containerCreation","event_data":{}}"#
     );
-    let data = |kind| json(kind).split_once("\"event_data\":").unwrap().1.to_owned();
-    assert_eq!(data(EventKind::ContainerDeletion { exit_code: None }), r#"{"container_deletion":{"exit_code":-1}}}"#);
-    assert_eq!(data(EventKind::ContainerDeletion { exit_code: Some(137) }), r#"{"container_deletion":{"exit_code":137}}}"#);
+    let data = |kind| {
+        json(kind)
+            .split_once("\"event_data\":")
+            .unwrap()
+            .1
+            .to_owned()
+    };
+    assert_eq!(
+        data(EventKind::ContainerDeletion { exit_code: None }),
+        r#"{"container_deletion":{"exit_code":-1}}}"#
+    );
+    assert_eq!(
+        data(EventKind::ContainerDeletion {
+            exit_code: Some(137)
+        }),
+        r#"{"container_deletion":{"exit_code":137}}}"#
+    );
     assert_eq!(data(EventKind::Oom), "{}}");
     assert_eq!(data(EventKind::OomKill(Arc::default())), r#"{"oom":{}}}"#);
     let kill = OomKill {
