@@ -101,7 +101,7 @@ async fn answer<B: Buf>(
     match kind {
         Kind::Machine => Ok(v1::machine(view, headers)),
         Kind::Containers => v1::container(view, headers, &name(), &body).await,
-        Kind::Subcontainers => v1::subcontainers(view, headers, &name(), &body),
+        Kind::Subcontainers => v1::subcontainers(view, headers, &name(), &body).await,
         Kind::Docker => v1::docker(&args),
         Kind::Events => events::answer(view, headers, name(), &Query::parse(query)),
     }

@@ -1,8 +1,10 @@
 //! `/metrics`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
+use tokio::sync::Semaphore;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -20,20 +22,26 @@ pub const MAX_AGE: Duration = Duration::from_secs(5);
 /// How long a scrape waits for polls when the scraper does not say how long it waits.
 const WAIT: Duration = Duration::from_secs(5);
 
+/// Pages that are made at once. Further scrapes wait: each page takes megabytes on a busy node.
+const PAGES_AT_ONCE: usize = 4;
+
 /// In how many seconds Prometheus gives up.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
 /// `/metrics`.
 pub(super) fn routes(view: &View) -> BoxedFilter<(Response,)> {
     let view = view.clone();
+    let places = Arc::new(Semaphore::new(PAGES_AT_ONCE));
     warp::path!("metrics")
         .and(raw_query())
         .and(warp::header::headers_cloned())
-        .then(move |query: String, headers: HeaderMap| answer(view.clone(), query, headers))
+        .then(move |query: String, headers: HeaderMap| {
+            answer(view.clone(), places.clone(), query, headers)
+        })
         .boxed()
 }
 
-async fn answer(view: View, query: String, headers: HeaderMap) -> Response {
+async fn answer(view: View, places: Arc<Semaphore>, query: String, headers: HeaderMap) -> Response {
     let max_age = match Query::parse(&query).get("max_age") {
         None => MAX_AGE,
         Some(text) => match request::duration(text) {
@@ -46,6 +54,7 @@ async fn answer(view: View, query: String, headers: HeaderMap) -> Response {
             }
         },
     };
+    let place = places.acquire_owned().await;
     let stale = view
         .refresh(
             &ContainerName::root(),
@@ -54,6 +63,8 @@ async fn answer(view: View, query: String, headers: HeaderMap) -> Response {
         )
         .await;
     in_background(move || {
+        // Held until the page is made, not until it is delivered.
+        let _place = place;
         let machine = view.machine_info();
         let version = view.version_info();
         let mut page = Page::new(
@@ -83,7 +94,7 @@ fn wait(headers: &HeaderMap) -> Duration {
 
 fn containers(view: &View) -> Vec<Container> {
     let handlers = view.containers_within(&ContainerName::root());
-    let shown = |handler: &std::sync::Arc<crate::handler::Handler>| {
+    let shown = |handler: &Arc<crate::handler::Handler>| {
         let mut sample = Sample::default();
         let known = handler.latest(&mut sample);
         let spec = handler.spec().unwrap_or_default();

@@ -1,5 +1,8 @@
 //! `machine`, `containers`, `subcontainers` and `docker` of API v1.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
@@ -9,7 +12,9 @@ use warp::reply::Response;
 
 use super::answer::{self, Refusal};
 use super::request;
+use crate::cache::Range;
 use crate::cgroup::ContainerName;
+use crate::handler::Handler;
 use crate::query::{InfoRequest, View};
 use crate::serve::body::{self, BodySender};
 use crate::serve::compress::{self, Encoding, GzipStream};
@@ -20,6 +25,9 @@ use crate::wire::shared::Context;
 
 /// Bytes of a streamed answer that are sent at once.
 const CHUNK: usize = 64 * 1024;
+
+/// How long an answer waits for the first poll of containers that have just been noticed.
+const FIRST_POLL: Duration = Duration::from_secs(2);
 
 /// Chunks that wait for a slow client.
 const CHUNKS_WAITING: usize = 4;
@@ -54,21 +62,20 @@ pub(super) async fn container(
     ))
 }
 
-/// `subcontainers/<name>`: the container and all below it. They are asked for and sent one by one;
-/// those that fail are left out.
-pub(super) fn subcontainers(
+/// `subcontainers/<name>`: the container and all below it. They are sent one by one;
+/// those without a sample are left out.
+pub(super) async fn subcontainers(
     view: &View,
     headers: &HeaderMap,
     name: &ContainerName,
     body: &[u8],
 ) -> Result<Response, Refusal> {
     let request = info_request(body)?;
-    let names: Vec<ContainerName> = view
-        .containers_within(name)
-        .iter()
-        .map(|handler| handler.name().clone())
-        .collect();
-    if names.is_empty() {
+    // Only what was never polled: all else is told as it is.
+    view.refresh(name, Duration::MAX, Instant::now() + FIRST_POLL)
+        .await;
+    let handlers = view.containers_within(name);
+    if handlers.is_empty() {
         let name = name.to_string();
         return Err(Refusal::failed(format!(
             "failed to get subcontainers for container {name:?} with error: no containers found"
@@ -78,7 +85,14 @@ pub(super) fn subcontainers(
     let (sender, stream) = body::stream(CHUNKS_WAITING);
     let view = view.clone();
     tokio::spawn(async move {
-        if let Err(error) = send_all(&view, names, &request, Chunks::new(sender, encoding)).await {
+        if let Err(error) = send_all(
+            &view,
+            handlers,
+            request.range(),
+            Chunks::new(sender, encoding),
+        )
+        .await
+        {
             tracing::debug!(%error, "the list of containers was not sent to its end");
         }
     });
@@ -94,17 +108,18 @@ pub(super) fn subcontainers(
 
 async fn send_all(
     view: &View,
-    names: Vec<ContainerName>,
-    request: &InfoRequest,
+    handlers: Vec<Arc<Handler>>,
+    range: Range,
     mut chunks: Chunks,
 ) -> Result<(), body::BoxError> {
     let machine = view.machine_info();
     let mut first = true;
     chunks.plain.push(b'[');
-    for name in names {
-        let Ok(info) = view.container_info(&name, request).await else {
+    for handler in handlers {
+        let info = view.describe(&handler, range, true);
+        if info.latest.is_none() {
             continue;
-        };
+        }
         if !std::mem::take(&mut first) {
             chunks.plain.push(b',');
         }
