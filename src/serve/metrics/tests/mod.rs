@@ -1,4 +1,9 @@
+//! Pages of made-up samples.
+
 #![allow(clippy::unwrap_used, clippy::panic)]
+
+mod known;
+mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,87 +22,10 @@ use crate::node::memory::MemoryOfType;
 use crate::node::{MachineInfo, VersionInfo};
 use crate::self_metrics::{KmsgState, SelfMetrics};
 use crate::units::{Limit, Timestamp};
+use known::KNOWN;
+use read::read;
 
 const T: i64 = 1_795_322_901_152_095_492;
-
-/// Families that dashboards count on and that are on by default in the older monitor, with their
-/// types, as far as cgroup files, `/proc/PID/net/dev` and machine facts can fill them.
-const KNOWN: [(&str, &str); 71] = [
-    ("cadvisor_version_info", "gauge"),
-    ("container_blkio_device_usage_total", "counter"),
-    ("container_cpu_cfs_burst_periods_total", "counter"),
-    ("container_cpu_cfs_burst_seconds_total", "counter"),
-    ("container_cpu_cfs_periods_total", "counter"),
-    ("container_cpu_cfs_throttled_periods_total", "counter"),
-    ("container_cpu_cfs_throttled_seconds_total", "counter"),
-    ("container_cpu_system_seconds_total", "counter"),
-    ("container_cpu_usage_seconds_total", "counter"),
-    ("container_cpu_user_seconds_total", "counter"),
-    ("container_creation_time_seconds", "gauge"),
-    ("container_fs_io_cost_indebt_seconds_total", "counter"),
-    ("container_fs_io_cost_indelay_seconds_total", "counter"),
-    ("container_fs_io_cost_usage_seconds_total", "counter"),
-    ("container_fs_io_cost_wait_seconds_total", "counter"),
-    ("container_fs_reads_bytes_total", "counter"),
-    ("container_fs_reads_total", "counter"),
-    ("container_fs_writes_bytes_total", "counter"),
-    ("container_fs_writes_total", "counter"),
-    ("container_hugetlb_failcnt", "counter"),
-    ("container_hugetlb_max_usage_bytes", "gauge"),
-    ("container_hugetlb_usage_bytes", "gauge"),
-    ("container_last_seen", "gauge"),
-    ("container_memory_cache", "gauge"),
-    ("container_memory_events_high_total", "counter"),
-    ("container_memory_events_max_total", "counter"),
-    ("container_memory_failcnt", "counter"),
-    ("container_memory_failures_total", "counter"),
-    ("container_memory_file_dirty_bytes", "gauge"),
-    ("container_memory_file_writeback_bytes", "gauge"),
-    ("container_memory_kernel_usage", "gauge"),
-    ("container_memory_mapped_file", "gauge"),
-    ("container_memory_max_usage_bytes", "gauge"),
-    ("container_memory_pgscan_total", "counter"),
-    ("container_memory_pgsteal_total", "counter"),
-    ("container_memory_rss", "gauge"),
-    ("container_memory_swap", "gauge"),
-    ("container_memory_total_active_file_bytes", "gauge"),
-    ("container_memory_total_inactive_file_bytes", "gauge"),
-    ("container_memory_usage_bytes", "gauge"),
-    ("container_memory_working_set_bytes", "gauge"),
-    ("container_memory_workingset_refault_anon_total", "counter"),
-    ("container_memory_workingset_refault_file_total", "counter"),
-    ("container_network_receive_bytes_total", "counter"),
-    ("container_network_receive_errors_total", "counter"),
-    ("container_network_receive_packets_dropped_total", "counter"),
-    ("container_network_receive_packets_total", "counter"),
-    ("container_network_transmit_bytes_total", "counter"),
-    ("container_network_transmit_errors_total", "counter"),
-    (
-        "container_network_transmit_packets_dropped_total",
-        "counter",
-    ),
-    ("container_network_transmit_packets_total", "counter"),
-    ("container_oom_events_total", "counter"),
-    ("container_pressure_cpu_stalled_seconds_total", "counter"),
-    ("container_pressure_cpu_waiting_seconds_total", "counter"),
-    ("container_pressure_io_stalled_seconds_total", "counter"),
-    ("container_pressure_io_waiting_seconds_total", "counter"),
-    ("container_pressure_memory_stalled_seconds_total", "counter"),
-    ("container_pressure_memory_waiting_seconds_total", "counter"),
-    ("container_scrape_error", "gauge"),
-    ("container_spec_cpu_period", "gauge"),
-    ("container_spec_cpu_quota", "gauge"),
-    ("container_spec_cpu_shares", "gauge"),
-    ("container_spec_memory_limit_bytes", "gauge"),
-    ("container_spec_memory_reservation_limit_bytes", "gauge"),
-    ("container_spec_memory_swap_limit_bytes", "gauge"),
-    ("container_start_time_seconds", "gauge"),
-    ("machine_cpu_cores", "gauge"),
-    ("machine_cpu_physical_cores", "gauge"),
-    ("machine_cpu_sockets", "gauge"),
-    ("machine_memory_bytes", "gauge"),
-    ("machine_swap_bytes", "gauge"),
-];
 
 fn plan() -> Plan {
     let root = tempfile::tempdir().unwrap();
@@ -207,53 +135,6 @@ fn full(n: u64) -> Sample {
     });
     sample.each_mut(&mut |column| *column = Some(n));
     sample
-}
-
-/// The samples of a page, read back by the rules of the format: name, labels, value.
-type Read = Vec<(String, BTreeMap<String, String>, String)>;
-
-fn read(page: &str) -> Read {
-    let mut samples = Read::new();
-    for line in page.lines().filter(|line| !line.starts_with('#')) {
-        let end = line.find(['{', ' ']).unwrap();
-        let (name, mut rest) = line.split_at(end);
-        let mut labels = BTreeMap::new();
-        if let Some(inside) = rest.strip_prefix('{') {
-            rest = inside;
-            loop {
-                let (label, after) = rest.split_once("=\"").unwrap();
-                let mut value = String::new();
-                let mut chars = after.char_indices();
-                let end = loop {
-                    match chars.next().unwrap() {
-                        (at, '"') => break at,
-                        (_, '\\') => value.push(match chars.next().unwrap().1 {
-                            'n' => '\n',
-                            escaped @ ('\\' | '"') => escaped,
-                            other => panic!("escape {other:?} in {line}"),
-                        }),
-                        (_, other) => value.push(other),
-                    }
-                };
-                assert!(
-                    labels.insert(label.to_owned(), value).is_none(),
-                    "label twice: {line}"
-                );
-                rest = after.split_at(end + 1).1;
-                match rest.strip_prefix(',') {
-                    Some(more) => rest = more,
-                    None => break,
-                }
-            }
-            rest = rest.strip_prefix('}').unwrap();
-        }
-        samples.push((
-            name.to_owned(),
-            labels,
-            rest.strip_prefix(' ').unwrap().to_owned(),
-        ));
-    }
-    samples
 }
 
 fn types(page: &str) -> BTreeMap<&str, &str> {
