@@ -1,4 +1,4 @@
-//! Stage serve: ANSWER. How bytes come in and go out, whatever is being answered.
+//! ANSWER: routes and metrics, and how bytes come in and go out, whatever is being answered.
 //!
 //! # Why there is an accept loop of our own
 //!
@@ -34,6 +34,8 @@
 //! | [`body`] | bounded request bodies, streamed answers |
 //! | [`compress`] | gzip, when asked for and worth it |
 //! | [`json`] | JSON with the escapes that Go's encoder makes |
+//! | [`metrics`] | `/metrics`: the table of families and the text format |
+//! | [`routes`] | what is asked, and who answers |
 
 pub mod listen;
 mod socket;
@@ -42,6 +44,8 @@ pub mod compress;
 mod connection;
 pub mod json;
 pub mod server;
+pub mod metrics;
+pub mod routes;
 
 #[cfg(test)]
 mod tests;

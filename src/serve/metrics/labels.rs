@@ -1,0 +1,113 @@
+//! Label blocks: `id="/a",name="b"`, sorted by name, prepared once for each container of a scrape.
+
+use std::fmt::{self, Display, Write as _};
+
+/// Labels that every sample of a container (or of the machine) has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Labels {
+    text: Vec<u8>,
+    /// Name of each label, and where its text ends.
+    parts: Vec<(&'static str, usize)>,
+}
+
+impl Labels {
+    /// Adds a label. To be called in the order of names.
+    pub(super) fn push(&mut self, name: &'static str, value: &dyn Display) {
+        debug_assert!(self.parts.last().is_none_or(|last| last.0 < name));
+        if !self.parts.is_empty() {
+            self.text.push(b',');
+        }
+        write_label(&mut self.text, name, value);
+        self.parts.push((name, self.text.len()));
+    }
+
+    /// Writes the block with `more` labels (sorted by name) in their places. Without braces.
+    pub(super) fn write(&self, out: &mut Vec<u8>, more: &[(&str, &dyn Display)]) {
+        if more.is_empty() {
+            out.extend_from_slice(&self.text);
+            return;
+        }
+        debug_assert!(more.is_sorted_by_key(|label| label.0));
+        let (mut more, mut begin, mut first) = (more.iter().peekable(), 0, true);
+        let mut comma = |out: &mut Vec<u8>| {
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+        };
+        for &(name, end) in &self.parts {
+            while let Some(label) = more.next_if(|label| label.0 < name) {
+                comma(out);
+                write_label(out, label.0, label.1);
+            }
+            comma(out);
+            out.extend_from_slice(self.text.get(begin..end).unwrap_or_default());
+            begin = end + 1;
+        }
+        for label in more {
+            comma(out);
+            write_label(out, label.0, label.1);
+        }
+    }
+}
+
+fn write_label(out: &mut Vec<u8>, name: &str, value: &dyn Display) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    // Only a `Display` that fails by itself can fail here: into a buffer every write succeeds.
+    let _ = write!(Escaped(out), "{value}");
+    out.push(b'"');
+}
+
+/// Escapes what the format needs escaped in label values: backslash, quote, newline.
+struct Escaped<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for &byte in text.as_bytes() {
+            match byte {
+                b'\\' => self.0.extend_from_slice(b"\\\\"),
+                b'"' => self.0.extend_from_slice(b"\\\""),
+                b'\n' => self.0.extend_from_slice(b"\\n"),
+                _ => self.0.push(byte),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn text(labels: &Labels, more: &[(&str, &dyn Display)]) -> String {
+        let mut out = Vec::new();
+        labels.write(&mut out, more);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn labels_are_merged_by_name() {
+        let mut labels = Labels::default();
+        assert_eq!(text(&labels, &[]), "");
+        assert_eq!(text(&labels, &[("a", &1), ("b", &2)]), r#"a="1",b="2""#);
+        labels.push("id", &"/a");
+        labels.push("name", &"b");
+        assert_eq!(text(&labels, &[]), r#"id="/a",name="b""#);
+        assert_eq!(
+            text(
+                &labels,
+                &[("cpu", &"x"), ("interface", &"y"), ("scope", &"z")]
+            ),
+            r#"cpu="x",id="/a",interface="y",name="b",scope="z""#
+        );
+        assert_eq!(text(&labels, &[("zz", &"")]), r#"id="/a",name="b",zz="""#);
+    }
+
+    #[test]
+    fn only_backslash_quote_and_newline_are_escaped() {
+        let mut labels = Labels::default();
+        labels.push("id", &"/a\\x2d\"b\"\nc\r\té{}");
+        assert_eq!(text(&labels, &[]), "id=\"/a\\\\x2d\\\"b\\\"\\nc\r\té{}\"");
+    }
+}

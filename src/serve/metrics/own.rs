@@ -1,0 +1,249 @@
+//! cgauge about itself: what polling costs, what was missed, what was lost.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::encode::Emit;
+use super::family::{Family, From, Value, counter, gauge};
+use super::page::Page;
+use crate::cgroup::plan::FileCost;
+use crate::event::EventType;
+use crate::self_metrics::KmsgState;
+
+macro_rules! own {
+    (count $field:ident $(. $rest:ident)*) => { From::Own(|p| Some(Value::Count(p.own.$field$(.$rest)*.get()))) };
+    (nanos $field:ident) => { From::Own(|p| Some(Value::Nanos(p.own.$field.get()))) };
+}
+
+pub(super) const FAMILIES: &[Family] = &[
+    gauge(
+        "cgauge_containers",
+        "Containers known.",
+        own!(count containers),
+    ),
+    counter(
+        "cgauge_polls_total",
+        "Polls of containers.",
+        own!(count polls),
+    ),
+    counter(
+        "cgauge_poll_seconds_total",
+        "Time spent in polls.",
+        own!(nanos poll_ns),
+    ),
+    counter(
+        "cgauge_polls_late_total",
+        "Polls begun later than one interval after they were due.",
+        own!(count polls_late),
+    ),
+    gauge(
+        "cgauge_samplers",
+        "Sampler threads; more are started while some are stuck.",
+        own!(count samplers),
+    ),
+    gauge(
+        "cgauge_scrape_stale_containers",
+        "Containers that were to be polled for this scrape and were not in time.",
+        From::Own(|p| Some(Value::Count(p.stale))),
+    ),
+    gauge(
+        "cgauge_watches",
+        "inotify watches held.",
+        own!(count watches),
+    ),
+    counter(
+        "cgauge_watch_overflows_total",
+        "Times that the kernel dropped inotify events.",
+        own!(count watch_overflows),
+    ),
+    gauge(
+        "cgauge_unwatched_directories",
+        "Directories that cannot be watched and are found by listing.",
+        own!(count unwatched),
+    ),
+    counter(
+        "cgauge_listings_total",
+        "Full listings of the hierarchies.",
+        own!(count listings),
+    ),
+    counter(
+        "cgauge_kmsg_records_total",
+        "Kernel log records read.",
+        own!(count kmsg_records),
+    ),
+    counter(
+        "cgauge_kmsg_gaps_total",
+        "Times that the kernel overwrote log records before they were read.",
+        own!(count kmsg_gaps),
+    ),
+    counter(
+        "cgauge_kmsg_malformed_total",
+        "Kernel log records that could not be understood.",
+        own!(count kmsg_malformed),
+    ),
+    gauge(
+        "cgauge_kmsg_state",
+        "1 for the state that the kernel log reader is in.",
+        From::Page(kmsg_state),
+    ),
+    counter(
+        "cgauge_events_total",
+        "Events published, by type.",
+        From::Page(events),
+    ),
+    counter(
+        "cgauge_events_missed_total",
+        "Events that readers were too slow for.",
+        own!(count events_missed_by_readers),
+    ),
+    counter(
+        "cgauge_oom_kills_total",
+        "OOM kills, by how they became known.",
+        From::Page(oom_kills),
+    ),
+    counter(
+        "cgauge_http_connections_accepted_total",
+        "Connections accepted.",
+        own!(count http.connections_accepted),
+    ),
+    counter(
+        "cgauge_http_connections_refused_total",
+        "Connections turned away at the limit.",
+        own!(count http.connections_refused),
+    ),
+    gauge(
+        "cgauge_http_connections_open",
+        "Connections being served.",
+        own!(count http.connections_open),
+    ),
+    counter(
+        "cgauge_http_accept_errors_total",
+        "Times that accept failed.",
+        own!(count http.accept_errors),
+    ),
+    counter(
+        "cgauge_http_requests_total",
+        "Requests.",
+        own!(count http.requests),
+    ),
+    counter(
+        "cgauge_http_requests_refused_total",
+        "Requests refused before they reached a handler.",
+        own!(count http.requests_refused),
+    ),
+    counter(
+        "cgauge_http_panics_total",
+        "Requests whose handler failed.",
+        own!(count http.panics),
+    ),
+    counter(
+        "cgauge_http_timeouts_total",
+        "Connections closed because the client was silent.",
+        own!(count http.timeouts),
+    ),
+    counter(
+        "cgauge_http_cut_off_total",
+        "Connections cut off at shutdown.",
+        own!(count http.cut_off),
+    ),
+    gauge(
+        "cgauge_descriptors",
+        "Files of containers held open.",
+        From::Own(|p| Some(Value::Count(p.descriptors.used))),
+    ),
+    gauge(
+        "cgauge_descriptors_limit",
+        "Files of containers that may be held open.",
+        From::Own(|p| Some(Value::Count(p.descriptors.limit))),
+    ),
+];
+
+/// What reading each file costs, over all containers.
+pub(super) const FILE_FAMILIES: &[Family] = &[
+    counter(
+        "cgauge_file_reads_total",
+        "Reads of a cgroup file.",
+        From::Page(|p, emit| files(p, emit, |c| &c.reads, Value::Count)),
+    ),
+    counter(
+        "cgauge_file_read_seconds_total",
+        "Time spent reading a cgroup file.",
+        From::Page(|p, emit| files(p, emit, |c| &c.nanos, Value::Nanos)),
+    ),
+    counter(
+        "cgauge_file_slow_reads_total",
+        "Reads that took longer than 10 ms.",
+        From::Page(|p, emit| files(p, emit, |c| &c.slow, Value::Count)),
+    ),
+    counter(
+        "cgauge_file_read_errors_total",
+        "Reads that failed.",
+        From::Page(|p, emit| files(p, emit, |c| &c.errors, Value::Count)),
+    ),
+    counter(
+        "cgauge_file_malformed_total",
+        "Reads of text that held nothing known.",
+        From::Page(|p, emit| files(p, emit, |c| &c.malformed, Value::Count)),
+    ),
+];
+
+fn files(
+    page: &Page<'_>,
+    emit: &mut Emit<'_>,
+    figure: fn(&FileCost) -> &AtomicU64,
+    value: fn(u64) -> Value,
+) {
+    let plan = page.plan;
+    let several = plan.hierarchies.count() > 1;
+    for file in &plan.files {
+        let name = file.name();
+        // A file of that name may be read in several hierarchies.
+        let hierarchy = file.hierarchy.index();
+        let twice = several
+            && plan
+                .files
+                .iter()
+                .any(|other| other.name() == name && other.hierarchy != file.hierarchy);
+        let count = Some(value(figure(&file.cost).load(Relaxed)));
+        if twice {
+            emit.sample(&[("file", &name), ("hierarchy", &hierarchy)], count);
+        } else {
+            emit.sample(&[("file", &name)], count);
+        }
+    }
+    if plan.network {
+        emit.sample(
+            &[("file", &"net/dev")],
+            Some(value(figure(&plan.network_cost).load(Relaxed))),
+        );
+    }
+}
+
+fn kmsg_state(page: &Page<'_>, emit: &mut Emit<'_>) {
+    let now = page.own.kmsg_state();
+    for (state, name) in [
+        (KmsgState::Off, "off"),
+        (KmsgState::Following, "following"),
+        (KmsgState::Unavailable, "unavailable"),
+    ] {
+        emit.sample(
+            &[("state", &name)],
+            Some(Value::Count((state == now).into())),
+        );
+    }
+}
+
+fn events(page: &Page<'_>, emit: &mut Emit<'_>) {
+    for (kind, count) in EventType::ALL.into_iter().zip(&page.own.events) {
+        emit.sample(&[("type", &kind)], Some(Value::Count(count.get())));
+    }
+}
+
+fn oom_kills(page: &Page<'_>, emit: &mut Emit<'_>) {
+    for (source, count) in [
+        ("counters", &page.own.oom_kills_from_counters),
+        ("kmsg", &page.own.oom_kills_from_kmsg),
+    ] {
+        emit.sample(&[("source", &source)], Some(Value::Count(count.get())));
+    }
+}

@@ -1,0 +1,59 @@
+//! `/healthz`, `/version`, and the page that says what there is.
+
+use serde::Serialize;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use super::answer::{self, Refusal};
+use crate::query::View;
+
+/// What is answered, for people.
+const ENDPOINTS: &str = "\
+/metrics                             figures of all containers, for Prometheus (?max_age=5s)
+/healthz                             ok
+/version                             versions, JSON
+/api/v1.3/machine                    the machine
+/api/v1.3/containers/<name>          a container and its newest samples
+/api/v1.3/subcontainers/<name>       the same with all containers below it
+/api/v1.3/events/<name>              past events (?all_events=true&subcontainers=true&stream=true)
+";
+
+#[derive(Debug, Serialize)]
+struct Version<'a> {
+    version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    os: Option<&'a str>,
+}
+
+/// The routes that need no more than a line.
+pub(super) fn routes(view: &View) -> BoxedFilter<(Response,)> {
+    let healthz = warp::path!("healthz").map(|| answer::whole(answer::TEXT, "ok"));
+    let index = warp::path::end()
+        .map(|| answer::whole(answer::TEXT, format!("cgauge answers:\n\n{ENDPOINTS}")));
+    let view = view.clone();
+    let version = warp::path!("version")
+        .and(warp::header::headers_cloned())
+        .map(move |headers| {
+            let info = view.version_info();
+            answer::value(
+                &headers,
+                &Version {
+                    version: info.cgauge,
+                    kernel: info.kernel.as_deref(),
+                    os: info.os.as_deref(),
+                },
+            )
+        });
+    healthz.or(index).unify().or(version).unify().boxed()
+}
+
+/// Whatever nothing else answers.
+pub(super) fn not_found() -> BoxedFilter<(Response,)> {
+    let message = || format!("there is nothing here; cgauge answers:\n\n{ENDPOINTS}");
+    warp::any()
+        .map(move || Refusal(http::StatusCode::NOT_FOUND, message()).into())
+        .boxed()
+}

@@ -1,0 +1,50 @@
+//! What is asked over HTTP, and who answers: one file for each group of routes.
+//!
+//! Every route answers any method, as its clients expect. What is wrong with a question is told in
+//! plain text; a path that is none gets 404 and the list of those that are.
+
+mod answer;
+mod api;
+mod events;
+mod health;
+mod metrics;
+mod request;
+mod v1;
+
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use crate::query::View;
+
+pub use metrics::MAX_AGE as METRICS_MAX_AGE;
+
+/// All routes: `warp::service(all(&view))` is what [`serve`](super::server::serve) takes.
+pub fn all(view: &View) -> BoxedFilter<(Response,)> {
+    health::routes(view)
+        .or(metrics::routes(view))
+        .unify()
+        .or(api::routes(view))
+        .unify()
+        .or(health::not_found())
+        .unify()
+        .boxed()
+}
+
+/// The query of a request as it came; empty without one.
+fn raw_query() -> impl Filter<Extract = (String,), Error = std::convert::Infallible> + Clone {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
+}
+
+/// Makes an answer on a thread for such work: a page of many containers takes milliseconds of CPU.
+async fn in_background(work: impl FnOnce() -> Response + Send + 'static) -> Response {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(response) => response,
+        Err(error) => {
+            answer::Refusal::failed(format!("the answer could not be made: {error}")).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! JSON objects as tables: one line for each key, in the order of the wire.
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+/// Writes a member unless it is absent.
+pub(super) fn put<M: SerializeMap, T: Serialize>(
+    map: &mut M,
+    key: &str,
+    value: Option<T>,
+) -> Result<(), M::Error> {
+    match value {
+        Some(value) => map.serialize_entry(key, &value),
+        None => Ok(()),
+    }
+}
+
+/// A list that is left out when it is empty.
+pub(super) fn unless_empty<T>(list: &[T]) -> Option<&[T]> {
+    (!list.is_empty()).then_some(list)
+}
+
+/// Declares views that are written as objects: `"key" => Option`, where `None` leaves the key out.
+macro_rules! objects {
+    ($(
+        $(#[$attribute:meta])*
+        $vis:vis struct $name:ident<'a>($source:ty) |$view:ident| {
+            $($key:literal => $value:expr,)*
+        }
+    )+) => {$(
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy)]
+        $vis struct $name<'a>(pub $source);
+
+        impl<'a> serde::Serialize for $name<'a> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                #[allow(unused_imports)]
+                use serde::ser::SerializeMap as _;
+                #[allow(unused_variables)]
+                let $view = self.0;
+                #[allow(unused_mut)]
+                let mut map = serializer.serialize_map(None)?;
+                $($crate::wire::object::put(&mut map, $key, $value)?;)*
+                map.end()
+            }
+        }
+    )+};
+}
+
+pub(super) use objects;

@@ -1,0 +1,35 @@
+//! `cpu` of a sample: times in nanoseconds.
+
+use super::psi::Psi;
+use crate::cgroup::Sample;
+use crate::cgroup::stats;
+use crate::wire::object::{objects, unless_empty};
+
+objects! {
+    /// CPU of a sample.
+    pub struct Cpu<'a>(&'a Sample) |sample| {
+        "usage" => Some(Usage(sample)),
+        "cfs" => Some(Cfs(&sample.cpu)),
+        "schedstat" => Some(SchedStat {}),
+        "psi" => Some(Psi(&sample.cpu_pressure)),
+    }
+
+    struct Usage<'a>(&'a Sample) |sample| {
+        "total" => sample.cpu.usage_ns,
+        "per_cpu_usage" => unless_empty(&sample.per_cpu_ns),
+        "user" => sample.cpu.user_ns,
+        "system" => sample.cpu.system_ns,
+    }
+
+    struct Cfs<'a>(&'a stats::CpuStats) |cpu| {
+        "periods" => cpu.nr_periods,
+        "throttled_periods" => cpu.nr_throttled,
+        "throttled_time" => cpu.throttled_ns,
+        "bursts_periods" => cpu.nr_bursts,
+        "burst_time" => cpu.burst_ns,
+    }
+}
+
+/// Run queue figures: not read.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+struct SchedStat {}

@@ -1,0 +1,57 @@
+//! `ContainerInfo`: the answer of `containers` and `subcontainers`.
+
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+
+use super::spec::ContainerSpec;
+use super::stats::ContainerStats;
+use crate::cgroup::ContainerName;
+use crate::query;
+use crate::wire::object::{objects, unless_empty};
+use crate::wire::shared::Context;
+
+objects! {
+    /// A container with its history.
+    pub struct ContainerInfo<'a>((&'a query::ContainerInfo, Context<'a>)) |view| {
+        "name" => Some(Name(&view.0.name)),
+        "subcontainers" => unless_empty(&view.0.subcontainers).map(References),
+        "spec" => Some(ContainerSpec(view)),
+        "stats" => (!view.0.stats.is_empty()).then_some(History(view)),
+    }
+
+    struct Reference<'a>(&'a ContainerName) |name| {
+        "name" => Some(Name(name)),
+    }
+}
+
+/// A cgroup path; bytes that are not UTF-8 appear as `\xNN`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name<'a>(pub(super) &'a ContainerName);
+
+impl Serialize for Name<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
+struct References<'a>(&'a [ContainerName]);
+
+impl Serialize for References<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Reference))
+    }
+}
+
+/// Samples, oldest first. They are unpacked one at a time.
+struct History<'a>((&'a query::ContainerInfo, Context<'a>));
+
+impl Serialize for History<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (info, context) = self.0;
+        let mut list = serializer.serialize_seq(Some(info.stats.len()))?;
+        info.stats.try_for_each(|sample| {
+            list.serialize_element(&ContainerStats((&info.name, sample, context)))
+        })?;
+        list.end()
+    }
+}

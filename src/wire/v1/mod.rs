@@ -1,0 +1,13 @@
+//! API v1.0 to v1.3.
+
+pub mod container;
+pub mod event;
+pub mod network;
+pub mod spec;
+pub mod stats;
+
+pub use container::ContainerInfo;
+pub use event::Event;
+
+#[cfg(test)]
+mod tests;
