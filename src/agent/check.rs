@@ -1,0 +1,246 @@
+//! `cgauge check`: what works here, what does not, and what would change that.
+//!
+//! Each line is the result of trying, not of looking at a version or a user id.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::agent::settings;
+use crate::cgroup::file::{FdBudget, ReadBuffer};
+use crate::cgroup::network::NetworkNamespaces;
+use crate::cgroup::plan::Plan;
+use crate::cgroup::{Cgroup, ContainerName, Hierarchies, ReadContext, Sample};
+use crate::config::Config;
+use crate::source::kmsg_reader::KmsgReader;
+
+/// One finding.
+struct Finding {
+    works: bool,
+    what: String,
+    detail: String,
+}
+
+/// Tries everything that `run` would use, and says on `out` what came of it.
+///
+/// # Errors
+/// When `out` cannot be written, or there are no cgroups at all.
+pub async fn check(config: Config, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    let findings = tokio::task::spawn_blocking(move || try_all(&config)).await??;
+    for finding in &findings {
+        let mark = if finding.works { "ok     " } else { "missing" };
+        writeln!(out, "{mark}  {}: {}", finding.what, finding.detail)?;
+    }
+    let missing = findings.iter().filter(|finding| !finding.works).count();
+    match missing {
+        0 => writeln!(out, "everything works here")?,
+        1 => writeln!(out, "1 thing is missing; the rest works without it")?,
+        _ => writeln!(
+            out,
+            "{missing} things are missing; the rest works without them"
+        )?,
+    }
+    Ok(())
+}
+
+fn try_all(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    let roots = &config.roots;
+    let hierarchies =
+        Hierarchies::detect(&roots.procfs, &roots.rootfs, roots.cgroup_root.as_deref())?;
+    let hierarchies = Arc::new(hierarchies);
+    let mut findings = Vec::new();
+    for (_, hierarchy) in hierarchies.iter() {
+        let controllers = if hierarchy.unified {
+            "v2".to_owned()
+        } else {
+            let names: Vec<_> = hierarchy
+                .controllers
+                .iter()
+                .map(|one| one.v1_name())
+                .collect();
+            format!("v1 {}", names.join(","))
+        };
+        findings.push(Finding {
+            works: std::fs::read_dir(&hierarchy.root).is_ok(),
+            what: format!("cgroups ({controllers})"),
+            detail: hierarchy.root.display().to_string(),
+        });
+    }
+    findings.extend(files(config, &hierarchies));
+    findings.push(kernel_log(config));
+    findings.push(namespaces(&roots.procfs));
+    findings.push(watches(&roots.procfs));
+    findings.push(descriptors(config));
+    Ok(findings)
+}
+
+/// Which files of the root, and of one container, can be read.
+fn files(config: &Config, hierarchies: &Arc<Hierarchies>) -> Vec<Finding> {
+    let plan = Arc::new(Plan::new(
+        Arc::clone(hierarchies),
+        &settings::read_options(config),
+    ));
+    let namespaces = Arc::new(NetworkNamespaces::new(&config.roots.procfs));
+    let mut context = ReadContext {
+        buffer: ReadBuffer::default(),
+        namespaces,
+    };
+    let mut read = Vec::new();
+    for name in [Some(ContainerName::root()), first_child(hierarchies)]
+        .into_iter()
+        .flatten()
+    {
+        let mut cgroup = Cgroup::new(name, Arc::clone(&plan), Arc::new(FdBudget::of(64)));
+        for (id, _) in hierarchies.iter() {
+            // A container need not be in every hierarchy.
+            let _ = cgroup.attach(id, None);
+        }
+        let mut sample = Sample::default();
+        cgroup.read(&mut context, &mut sample);
+        read.push(sample);
+    }
+    let has = |figure: fn(&Sample) -> bool| read.iter().any(figure);
+    let finding = |what: &str, works: bool, lack: &str| Finding {
+        works,
+        what: what.to_owned(),
+        detail: if works {
+            "can be read".to_owned()
+        } else {
+            lack.to_owned()
+        },
+    };
+    let errors: u64 = plan
+        .files
+        .iter()
+        .map(|file| file.cost.errors.load(Relaxed))
+        .sum();
+    let mut findings = vec![
+        finding(
+            "CPU time",
+            has(|sample| sample.cpu.usage_ns.is_some()),
+            "no cpuacct or v2 hierarchy that may be read",
+        ),
+        finding(
+            "memory",
+            has(|sample| sample.memory.usage_bytes.is_some()),
+            "the memory controller is off, or its files may not be read",
+        ),
+        finding(
+            "tasks",
+            has(|sample| sample.pids.current.is_some()),
+            "the pids controller is off (the root has no figure)",
+        ),
+        finding(
+            "pressure",
+            has(|sample| sample.cpu_pressure.some.total_ns.is_some()),
+            "the kernel has none, or it is switched off: boot with psi=1",
+        ),
+        finding(
+            "OOM kill counters",
+            has(|sample| sample.memory_events_local.oom_kill.is_some()),
+            "the kernel is older than 4.13 (v1) or 5.2 (v2), or there is no container yet",
+        ),
+    ];
+    if errors > 0 {
+        findings.push(finding(
+            "all files",
+            false,
+            &format!("{errors} reads failed: run with --log-level debug"),
+        ));
+    }
+    findings
+}
+
+/// Any container, to see what files those have: the root has fewer.
+fn first_child(hierarchies: &Hierarchies) -> Option<ContainerName> {
+    hierarchies.iter().find_map(|(_, hierarchy)| {
+        let entries = std::fs::read_dir(&hierarchy.root).ok()?;
+        let child = entries
+            .flatten()
+            .find(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))?;
+        Some(ContainerName::root().child(&child.file_name()))
+    })
+}
+
+fn kernel_log(config: &Config) -> Finding {
+    let what = "kernel log (who was killed by the OOM killer)".to_owned();
+    let Some(path) = &config.roots.kmsg else {
+        return Finding {
+            works: false,
+            what,
+            detail: "switched off with an empty --kmsg".to_owned(),
+        };
+    };
+    match KmsgReader::spawn(path, Arc::default(), |_| {}) {
+        Ok(reader) => {
+            reader.stop();
+            Finding {
+                works: true,
+                what,
+                detail: path.display().to_string(),
+            }
+        }
+        Err(error) => Finding {
+            works: false,
+            what,
+            detail: error.to_string(),
+        },
+    }
+}
+
+fn namespaces(procfs: &Path) -> Finding {
+    let what = "network of containers".to_owned();
+    match std::fs::metadata(procfs.join("1/ns/net")) {
+        Ok(_) => Finding {
+            works: true,
+            what,
+            detail: "namespaces can be told apart".to_owned(),
+        },
+        Err(error) => Finding {
+            works: false,
+            what,
+            detail: format!(
+                "{}/1/ns/net: {error}; grant CAP_SYS_PTRACE (and in a pod, hostPID) to see the \
+                 processes of other users",
+                procfs.display()
+            ),
+        },
+    }
+}
+
+fn watches(procfs: &Path) -> Finding {
+    let limit = |name: &str| -> Option<u64> {
+        let text = std::fs::read_to_string(procfs.join("sys/fs/inotify").join(name)).ok()?;
+        text.trim().parse().ok()
+    };
+    let what = "inotify watches".to_owned();
+    match limit("max_user_watches") {
+        Some(number) => Finding {
+            works: number >= 8_192,
+            what,
+            detail: format!(
+                "fs.inotify.max_user_watches is {number}; one is needed for each cgroup and hierarchy, \
+                 beyond that cgroups are found by listing"
+            ),
+        },
+        None => Finding {
+            works: false,
+            what,
+            detail: "the limit cannot be read: is procfs mounted?".to_owned(),
+        },
+    }
+}
+
+fn descriptors(config: &Config) -> Finding {
+    let wanted = config.housekeeping.max_open_files;
+    let budget = FdBudget::within_limits(wanted);
+    Finding {
+        works: budget.limit() == wanted,
+        what: "open files".to_owned(),
+        detail: format!(
+            "{} of {wanted} wanted may be kept open (ulimit -n)",
+            budget.limit()
+        ),
+    }
+}
