@@ -68,6 +68,7 @@ struct Reader {
     /// OOM kills that the kernel had counted at the last look; `None` before the first.
     oom_kills: Option<u64>,
     spec_read: Option<Instant>,
+    never_polled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +122,7 @@ impl Handler {
                 interval,
                 oom_kills,
                 spec_read: None,
+                never_polled: true,
             }),
             history: Mutex::new(Ring::new(limits)),
             spec: RwLock::new(None),
@@ -250,7 +252,12 @@ impl Handler {
             polled.new_oom_kills = reader.new_oom_kills(sample.memory_events_local.oom_kill);
         }
         reader.refresh_spec(self, context);
-        polled.next = Some(reader.interval);
+        let first = std::mem::take(&mut reader.never_polled);
+        polled.next = Some(if first {
+            housekeeping.splay(self.name.as_bytes())
+        } else {
+            reader.interval
+        });
         drop(reader);
         self.demand.lock().polled = Some(Instant::now());
         for waiter in waiters {

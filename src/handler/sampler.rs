@@ -24,6 +24,9 @@ use crate::self_metrics::SelfMetrics;
 /// Polls are due at multiples of this, so that a thread wakes for many and not for each.
 const GRID: Duration = Duration::from_millis(50);
 
+/// How long after its creation a container is polled for the first time.
+const FIRST_POLL_AFTER: Duration = Duration::from_millis(5);
+
 /// A thread that has been at one container for longer is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
@@ -158,13 +161,11 @@ impl Sampler {
         self.shared.housekeeping
     }
 
-    /// Polls a new container now, and from then on by its schedule.
+    /// Polls a new container in a moment, and from then on by its schedule. Not at once: it has no
+    /// processes yet, and a burst of new ones is for the watcher to see first. Who asks for it
+    /// sooner has it polled sooner.
     pub fn add(&self, handler: &Arc<Handler>) {
-        let splay = self.shared.housekeeping.splay(handler.name().as_bytes());
-        let mut queue = self.shared.queue.lock();
-        queue.urgent.push_back((Arc::clone(handler), Job::Poll));
-        queue.schedule(handler, splay);
-        drop(queue);
+        self.shared.queue.lock().schedule(handler, FIRST_POLL_AFTER);
         self.shared.wake.notify_one();
     }
 

@@ -199,9 +199,9 @@ impl Tree {
     /// The event of a removal, when the directory that now has the name has the inode `now`.
     ///
     /// If that is the one that is known, the event is about an earlier one. Either the known one was
-    /// found by a listing, and the earlier one's life went unseen; or it was taken for the earlier
-    /// one when the event of that one's creation was read: then that container is over, and the one
-    /// that is there is another.
+    /// found by a listing, and the earlier one's life went unseen: then nothing follows. Or it was
+    /// taken for the earlier one when the event of that one's creation was read: then that container
+    /// is over, and the one that is there is another, to be taken up anew.
     pub fn removal_event(
         &mut self,
         hierarchy: HierarchyId,
@@ -211,17 +211,10 @@ impl Tree {
     ) -> Option<Watch> {
         let known = *self.containers.get(name)?.known(hierarchy)?;
         let still_there = now.is_some() && known.inode == now;
-        if !still_there {
-            return self.removed(hierarchy, name, changes);
+        if still_there && known.learnt == Learnt::ByListing {
+            return None;
         }
-        if known.learnt == Learnt::ByEvent {
-            let watch = self.removed(hierarchy, name, changes);
-            self.created(hierarchy, name, now, Learnt::ByListing, changes);
-            if let Some(watch) = watch {
-                self.watched(hierarchy, name, watch);
-            }
-        }
-        None
+        self.removed(hierarchy, name, changes)
     }
 
     /// Notes the watch on a directory.

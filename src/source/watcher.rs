@@ -12,9 +12,9 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
 
 use super::tree::{Change, Learnt, Tree};
 use super::{FileChange, SourceEvent};
@@ -36,14 +36,14 @@ use crate::self_metrics::SelfMetrics;
 /// Room for events in one read: a burst of a thousand containers in a handful of reads.
 const EVENT_BUFFER_BYTES: usize = 64 * 1024;
 
+/// The priority of the thread that empties the kernel's queue, where it may be raised.
+const WATCHER_NICENESS: i32 = -5;
+
 /// With watches exhausted, the shortest pause between two listings.
 const MIN_LISTING_PAUSE: Duration = Duration::from_millis(250);
 
 /// And the share of one CPU that they may take: one in so many.
 const LISTING_SHARE: u32 = 10;
-
-/// The kernel takes paths of up to this many bytes in one call, the end included.
-const PATH_MAX: usize = 4096;
 
 /// Where the events go. False means that nobody wants them any more.
 pub type Inlet = Box<dyn FnMut(SourceEvent) -> bool + Send>;
@@ -130,6 +130,9 @@ struct Batch {
 
 impl Task {
     fn run(mut self, stop: &EventFd) {
+        // What is made and removed within a moment is seen only by a watcher that keeps up with a
+        // busy host. Not being allowed to is ordinary.
+        let _ = rustix::process::nice(WATCHER_NICENESS);
         let mut took = self.list_all();
         self.tell(SourceEvent::Listed);
         let mut next_listing = Instant::now() + self.pause(took);
@@ -265,6 +268,9 @@ impl Task {
                 .removal_event(hierarchy, &child, now, &mut self.changes);
             self.unwatch(watch);
             self.flush();
+            if now.is_some() {
+                self.take_up(hierarchy, child, Learnt::ByListing, None);
+            }
         } else if mask.contains(EventMask::MOVED_FROM) {
             for name in self.tree.within(hierarchy, &child) {
                 self.let_go(hierarchy, &name);
@@ -316,10 +322,12 @@ impl Task {
         let mut pending = vec![(name, learnt)];
         while let Some((name, learnt)) = pending.pop() {
             let path = name.below(&self.hierarchies.get(hierarchy).root);
-            let opened = open_directory(&path).and_then(|fd| Ok((fstat(&fd)?.st_ino, fd)));
-            let (inode, fd) = match opened {
-                Ok((inode, fd)) => (inode, fd),
+            // Watched first, looked at second: what is made in between is an event.
+            let mut watch = self.add_watch(hierarchy, &name, &path);
+            let stat = match look_at(&path) {
+                Ok(stat) => stat,
                 Err(errno) => {
+                    self.unwatch(watch);
                     if learnt == Learnt::ByEvent {
                         // Made and removed already, or not to be looked at: it was there all the same.
                         self.tree
@@ -327,28 +335,40 @@ impl Task {
                         self.flush();
                     }
                     if !matches!(errno, Errno::ENOENT | Errno::ENODEV) {
-                        tracing::debug!(path = %path.display(), %errno, "cannot open cgroup");
+                        tracing::debug!(path = %path.display(), %errno, "cannot look at cgroup");
                     }
                     continue;
                 }
             };
+            let inode = Some(stat.st_ino);
+            // By the convention of cgroupfs and most others: two links and one for each subdirectory.
+            let mut childless = stat.st_nlink == 2;
             if let Some(listed) = listed.as_deref_mut() {
-                listed.insert(name.clone(), inode);
+                listed.insert(name.clone(), stat.st_ino);
             }
-            let known = self.tree.knows(hierarchy, &name, Some(inode));
-            if known && listed.is_none() && self.tree.is_watched(hierarchy, &name) {
-                continue;
-            }
+            let known = self.tree.knows(hierarchy, &name, inode);
             if !known {
                 // One that was replaced unnoticed takes its watch with it.
                 let stale = self.tree.removed(hierarchy, &name, &mut self.changes);
                 self.unwatch(stale);
                 self.tree
-                    .created(hierarchy, &name, Some(inode), learnt, &mut self.changes);
+                    .created(hierarchy, &name, inode, learnt, &mut self.changes);
                 self.flush();
+                if stale.is_some() {
+                    watch = self.add_watch(hierarchy, &name, &path);
+                    childless = false;
+                }
             }
-            self.watch(hierarchy, &name, &path, &fd);
-            match children(&fd) {
+            if let Some(watch) = watch {
+                self.tree.watched(hierarchy, &name, watch);
+                self.metrics.watches.set(self.tree.watch_count() as u64);
+            } else if known && listed.is_none() {
+                continue;
+            }
+            if childless {
+                continue;
+            }
+            match children(&path) {
                 Ok(children) => pending.extend(
                     children
                         .into_iter()
@@ -360,49 +380,44 @@ impl Task {
         }
     }
 
-    fn watch(
+    /// Watches a directory, unless it has a watch already or there is none left.
+    fn add_watch(
         &mut self,
         hierarchy: HierarchyId,
         name: &ContainerName,
-        path: &std::path::Path,
-        fd: &OwnedFd,
-    ) {
+        path: &Path,
+    ) -> Option<i32> {
         if self.exhausted || self.tree.is_watched(hierarchy, name) {
-            return;
+            return None;
         }
         let Some(watches) = &mut self.watches else {
             self.exhausted = true;
-            return;
+            return None;
         };
         let mask = WatchMask::CREATE
             | WatchMask::DELETE
             | WatchMask::MOVE
             | WatchMask::MODIFY
             | WatchMask::ONLYDIR;
-        let added = if path.as_os_str().len() < PATH_MAX {
-            watches.add(path, mask)
-        } else {
-            watches.add(
-                PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
-                mask,
-            )
+        let added = match watches.add(path, mask) {
+            Err(error) if is_errno(&error, Errno::ENAMETOOLONG) => open_directory(path)
+                .map_err(io::Error::from)
+                .and_then(|fd| watches.add(format!("/proc/self/fd/{}", fd.as_raw_fd()), mask)),
+            added => added,
         };
         match added {
             Ok(descriptor) => {
                 let watch = descriptor.get_watch_descriptor_id();
                 self.descriptors.insert(watch, descriptor);
-                self.tree.watched(hierarchy, name, watch);
-                self.metrics.watches.set(self.tree.watch_count() as u64);
+                return Some(watch);
             }
-            Err(error) => match error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::ENOENT | Errno::ENODEV) => {}
-                Some(Errno::ENOSPC | Errno::ENOMEM) => self.exhausted = true,
-                _ => {
-                    tracing::debug!(path = %path.display(), %error, "cannot watch cgroup");
-                    self.exhausted = true;
-                }
-            },
+            Err(error) if is_errno(&error, Errno::ENOENT) || is_errno(&error, Errno::ENODEV) => {}
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "cannot watch cgroup");
+                self.exhausted = true;
+            }
         }
+        None
     }
 
     fn let_go(&mut self, hierarchy: HierarchyId, name: &ContainerName) {
@@ -424,11 +439,7 @@ impl Task {
 
     fn inode(&self, hierarchy: HierarchyId, name: &ContainerName) -> Option<u64> {
         let path = name.below(&self.hierarchies.get(hierarchy).root);
-        match nix::sys::stat::stat(&path) {
-            Err(Errno::ENAMETOOLONG) => open_directory(&path).and_then(|fd| fstat(&fd)).ok(),
-            found => found.ok(),
-        }
-        .map(|stat| stat.st_ino)
+        look_at(&path).ok().map(|stat| stat.st_ino)
     }
 
     /// Hands on what has become of containers.
@@ -454,17 +465,29 @@ fn is_passed_over(name: &OsStr) -> bool {
     name.as_bytes().ends_with(b".mount")
 }
 
-/// The names of the directories in an open directory.
-fn children(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+fn is_errno(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno as i32)
+}
+
+/// The identity of a directory, however long its path.
+fn look_at(path: &Path) -> Result<FileStat, Errno> {
+    match stat(path) {
+        Err(Errno::ENAMETOOLONG) => fstat(&open_directory(path)?),
+        found => found,
+    }
+}
+
+/// The names of the directories in a directory.
+fn children(path: &Path) -> Result<Vec<OsString>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut listing = Dir::from_fd(openat(directory, ".", flags, Mode::empty())?)?;
+    let mut listing = Dir::from_fd(openat(open_directory(path)?, ".", flags, Mode::empty())?)?;
     let mut names = Vec::new();
     for entry in listing.iter() {
         let entry = entry?;
         let name = entry.file_name();
         let is_directory = match entry.file_type() {
             Some(kind) => kind == Type::Directory,
-            None => fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+            None => look_at(&path.join(OsStr::from_bytes(name.to_bytes()))).is_ok_and(|stat| {
                 SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
             }),
         };

@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn limits_and_their_absence() {
-        let spec = super::read(
+        let spec = read(
             |controller| controller != Controller::Blkio && controller != Controller::Hugetlb,
             |_, name| {
                 let text = match name {
