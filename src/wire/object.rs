@@ -24,15 +24,15 @@ pub(super) fn unless_empty<T>(list: &[T]) -> Option<&[T]> {
 macro_rules! objects {
     ($(
         $(#[$attribute:meta])*
-        $vis:vis struct $name:ident<'a>($source:ty) |$view:ident| {
+        $vis:vis struct $name:ident $(<$lifetime:lifetime>)? ($source:ty) |$view:ident| {
             $($key:literal => $value:expr,)*
         }
     )+) => {$(
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy)]
-        $vis struct $name<'a>(pub $source);
+        $vis struct $name $(<$lifetime>)? (pub $source);
 
-        impl<'a> serde::Serialize for $name<'a> {
+        impl $(<$lifetime>)? serde::Serialize for $name $(<$lifetime>)? {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 #[allow(unused_imports)]
                 use serde::ser::SerializeMap as _;

@@ -1,9 +1,8 @@
 //! Settings and times of containers. "No limit" is 0, as the field has it for these families.
 
 use super::family::{Family, From, Value, gauge};
-use super::page::Container;
-use crate::cgroup::spec::MemorySpec;
 use crate::units::{Limit, NS_PER_SEC, Timestamp};
+use crate::wire::shared::limit;
 
 pub(super) const FAMILIES: &[Family] = &[
     gauge(
@@ -39,21 +38,37 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "container_spec_memory_limit_bytes",
         "Memory limit; 0 without one. Of the root: the machine's memory.",
-        From::Container(|c| limit(c, |memory| memory.limit)),
+        From::Several(|p, c, emit| {
+            let limit = |memory| limit::memory(&c.name, memory, p.machine);
+            emit.sample(
+                &[],
+                c.spec
+                    .memory
+                    .as_ref()
+                    .and_then(limit)
+                    .map(zero_if_unlimited),
+            );
+        }),
     ),
     gauge(
         "container_spec_memory_swap_limit_bytes",
         "Limit of memory and swap together (cgroup v1) or of swap (v2); 0 without one.",
-        From::Container(|c| {
-            limit(c, |memory| {
-                memory.memory_and_swap_limit.or(memory.swap_limit)
-            })
+        From::Several(|p, c, emit| {
+            let limit = |memory| limit::swap(&c.name, memory, p.machine);
+            emit.sample(
+                &[],
+                c.spec
+                    .memory
+                    .as_ref()
+                    .and_then(limit)
+                    .map(zero_if_unlimited),
+            );
         }),
     ),
     gauge(
         "container_spec_memory_reservation_limit_bytes",
         "Memory that is kept under pressure: soft limit (cgroup v1), memory.low (v2); 0 without a limit.",
-        From::Container(|c| limit(c, |memory| memory.reservation)),
+        From::Container(|c| c.spec.memory.as_ref()?.reservation.map(zero_if_unlimited)),
     ),
     gauge(
         "container_threads",
@@ -69,10 +84,6 @@ pub(super) const FAMILIES: &[Family] = &[
 
 fn seconds(time: Timestamp) -> Value {
     Value::Signed(time.0.div_euclid(NS_PER_SEC.cast_signed()))
-}
-
-fn limit(container: &Container, of: fn(&MemorySpec) -> Option<Limit>) -> Option<Value> {
-    of(container.spec.memory.as_ref()?).map(zero_if_unlimited)
 }
 
 fn zero_if_unlimited(limit: Limit) -> Value {

@@ -29,14 +29,14 @@ objects! {
         "workingset_refault_anon" => sample.memory.workingset_refault_anon,
         "failcnt" => sample.memory.failcnt,
         "kernel" => sample.memory.kernel_bytes,
-        "container_data" => Some(Faults((sample.memory.own_pgfault, sample.memory.own_pgmajfault, &()))),
-        "hierarchical_data" => Some(Faults((sample.memory.pgfault, sample.memory.pgmajfault, &()))),
+        "container_data" => Some(Faults((sample.memory.own_pgfault, sample.memory.own_pgmajfault))),
+        "hierarchical_data" => Some(Faults((sample.memory.pgfault, sample.memory.pgmajfault))),
         "psi" => Some(Psi(&sample.memory_pressure)),
         "events" => Some(Events(&sample.memory_events)),
     }
 
     /// Page faults, minor and major together, and major.
-    struct Faults<'a>((Option<u64>, Option<u64>, &'a ())) |faults| {
+    struct Faults((Option<u64>, Option<u64>)) |faults| {
         "pgfault" => faults.0,
         "pgmajfault" => faults.1,
         "numa_stats" => Some(Numa {}),

@@ -19,7 +19,7 @@ objects! {
 
     struct Data<'a>(&'a EventKind) |kind| {
         "container_deletion" => match kind {
-            EventKind::ContainerDeletion { exit_code } => Some(Deletion((*exit_code, &()))),
+            EventKind::ContainerDeletion { exit_code } => Some(Deletion(*exit_code)),
             _ => None,
         },
         "oom" => match kind {
@@ -28,8 +28,8 @@ objects! {
         },
     }
 
-    struct Deletion<'a>((Option<i32>, &'a ())) |deletion| {
-        "exit_code" => Some(deletion.0.unwrap_or(EXIT_CODE_UNKNOWN)),
+    struct Deletion(Option<i32>) |exit_code| {
+        "exit_code" => Some(exit_code.unwrap_or(EXIT_CODE_UNKNOWN)),
     }
 
     struct Kill<'a>(&'a OomKill) |kill| {

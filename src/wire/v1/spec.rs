@@ -37,44 +37,14 @@ objects! {
     }
 
     struct Memory<'a>((&'a ContainerName, Option<&'a MemorySpec>, Context<'a>)) |view| {
-        "limit" => memory_limit(view.0, view.1, view.2),
+        "limit" => view.1.and_then(|memory| limit::memory(view.0, memory, view.2.machine)).map(limit::number),
         "reservation" => view.1.and_then(|memory| memory.reservation).map(limit::number).filter(|&bytes| bytes > 0),
-        "swap_limit" => swap_limit(view.0, view.1, view.2),
+        "swap_limit" => view.1.and_then(|memory| limit::swap(view.0, memory, view.2.machine)).map(limit::number).filter(|&bytes| bytes > 0),
     }
 
     struct Processes<'a>(Option<&'a PidsSpec>) |pids| {
         "limit" => pids.and_then(|pids| pids.limit).map(limit::number),
     }
-}
-
-/// The hard limit; for `/` the machine's memory.
-fn memory_limit(
-    name: &ContainerName,
-    memory: Option<&MemorySpec>,
-    context: Context<'_>,
-) -> Option<u64> {
-    let memory = memory?;
-    if name.is_root() {
-        return context.machine.memory.memory_bytes;
-    }
-    memory.limit.map(limit::number)
-}
-
-/// v1: memory and swap together; v2: swap alone; for `/` the machine's swap, left out if it has none.
-fn swap_limit(
-    name: &ContainerName,
-    memory: Option<&MemorySpec>,
-    context: Context<'_>,
-) -> Option<u64> {
-    let memory = memory?;
-    if name.is_root() {
-        return context.machine.memory.swap_bytes.filter(|&bytes| bytes > 0);
-    }
-    memory
-        .memory_and_swap_limit
-        .or(memory.swap_limit)
-        .map(limit::number)
-        .filter(|&bytes| bytes > 0)
 }
 
 fn has_network(info: &query::ContainerInfo) -> bool {

@@ -335,6 +335,24 @@ fn machine_and_versions() {
 }
 
 #[test]
+fn the_root_is_limited_by_the_machine() {
+    let page = page_of(vec![container("/", spec(), Sample::default())]);
+    assert_eq!(
+        lines(
+            &page,
+            &[
+                "container_spec_memory_limit_bytes",
+                "container_spec_memory_swap_limit_bytes"
+            ]
+        ),
+        [
+            r#"container_spec_memory_limit_bytes{id="/"} 25274793984"#,
+            r#"container_spec_memory_swap_limit_bytes{id="/"} 0"#,
+        ]
+    );
+}
+
+#[test]
 fn a_network_is_shown_once() {
     let with = |name: &str, namespace: u64, host: bool| {
         let interfaces = vec![(
