@@ -292,9 +292,10 @@ impl Cgroup {
     fn read_network(&mut self, context: &mut ReadContext, out: &mut Sample) {
         let started = Instant::now();
         let (directories, plan, name) = (&self.directories, &self.plan, &self.name);
+        let namespaces = Arc::clone(&context.namespaces);
         let find = |buffer: &mut ReadBuffer| {
             if name.is_root() {
-                return Some(1);
+                return namespaces.host_member();
             }
             let (hierarchy, directory) = directories
                 .iter()
@@ -303,12 +304,9 @@ impl Cgroup {
             let fd = directory.open(name, plan, hierarchy, "cgroup.procs").ok()?;
             first_pid(buffer.read(fd).ok()?)
         };
-        let found = self.member.read(
-            &context.namespaces,
-            name.is_root(),
-            &mut context.buffer,
-            find,
-        );
+        let found = self
+            .member
+            .read(&namespaces, name.is_root(), &mut context.buffer, find);
         out.network = found.map(|stats| (*stats).clone());
         self.plan.network_cost.record(started.elapsed());
     }

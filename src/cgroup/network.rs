@@ -31,7 +31,8 @@ const HIDDEN_PREFIXES: [&[u8]; 4] = [b"lo", b"veth", b"docker", b"nerdctl"];
 #[derive(Debug)]
 pub struct NetworkNamespaces {
     procfs: PathBuf,
-    host: Option<u64>,
+    /// The host's own namespace, and a process that is in it.
+    host: Option<(u64, u32)>,
     seen: Mutex<HashMap<u64, Seen>>,
 }
 
@@ -45,14 +46,20 @@ impl NetworkNamespaces {
     /// The namespaces of the processes in `procfs`. The host's is that of its process 1; where that
     /// may not be looked at, our own.
     pub fn new(procfs: &Path) -> Self {
-        let inode =
-            |pid: &str| std::fs::metadata(procfs.join(pid).join("ns/net")).map(|meta| meta.ino());
-        let host = inode("1").or_else(|_| inode("self")).ok();
+        let member = |pid: u32| {
+            let path = procfs.join(format!("{pid}/ns/net"));
+            Some((std::fs::metadata(path).ok()?.ino(), pid))
+        };
         Self {
             procfs: procfs.to_owned(),
-            host,
+            host: member(1).or_else(|| member(std::process::id())),
             seen: Mutex::default(),
         }
+    }
+
+    /// A process in the host's own namespace.
+    pub fn host_member(&self) -> Option<u32> {
+        self.host.map(|(_, pid)| pid)
     }
 
     /// Whether namespaces can be told apart at all.
@@ -77,7 +84,7 @@ impl NetworkNamespaces {
         host_too: bool,
         buffer: &mut ReadBuffer,
     ) -> Result<Arc<NetworkStats>, ReadError> {
-        let host = self.host == Some(namespace);
+        let host = self.host.is_some_and(|(inode, _)| inode == namespace);
         if host && !host_too {
             return Ok(Arc::new(NetworkStats {
                 namespace,

@@ -1,5 +1,6 @@
 //! Pure: when a container is polled next.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
 /// The housekeeping settings.
@@ -36,12 +37,10 @@ impl Housekeeping {
     /// When within its first interval a container is polled a second time: spread by a hash of its
     /// name, so that containers that were found together are not polled together ever after.
     pub fn splay(&self, name: &[u8]) -> Duration {
-        // FNV-1a
-        let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let mut hasher = DefaultHasher::new();
+        hasher.write(name);
         self.interval
-            .mul_f64((hash >> 40) as f64 / (1_u64 << 24) as f64)
+            .mul_f64((hasher.finish() >> 32) as f64 / (1_u64 << 32) as f64)
     }
 }
 

@@ -114,8 +114,7 @@ impl View {
     /// has just been noticed.
     ///
     /// # Errors
-    /// [`QueryError::UnknownContainer`] if there is none of this name; [`QueryError::NoData`] if
-    /// nothing could be read of it.
+    /// [`QueryError::UnknownContainer`] if there is none of this name.
     pub async fn container_info(
         &self,
         name: &ContainerName,
@@ -123,14 +122,10 @@ impl View {
     ) -> Result<ContainerInfo, QueryError> {
         let handler = self.find(name)?;
         self.await_first_poll(std::slice::from_ref(&handler)).await;
-        let info = self.describe(&handler, request.range(), true);
-        match info.latest {
-            Some(_) => Ok(info),
-            None => Err(QueryError::NoData(name.to_string())),
-        }
+        Ok(self.describe(&handler, request.range(), true))
     }
 
-    /// A container and everything below it, by name. Those without a sample are left out.
+    /// A container and everything below it, by name.
     ///
     /// # Errors
     /// [`QueryError::UnknownContainer`] if there is none of this name.
@@ -142,10 +137,10 @@ impl View {
         self.find(name)?;
         let handlers = self.inner.registry.within(name);
         self.await_first_poll(&handlers).await;
-        let infos = handlers
+        Ok(handlers
             .iter()
-            .map(|handler| self.describe(handler, request.range(), true));
-        Ok(infos.filter(|info| info.latest.is_some()).collect())
+            .map(|handler| self.describe(handler, request.range(), true))
+            .collect())
     }
 
     /// A container, with `recursive` also everything below it; with `max_age`, polled anew where the

@@ -115,7 +115,7 @@ impl fmt::Display for ListenAddr {
 pub enum BindError {
     /// Another process listens there.
     #[error(
-        "cannot listen on {0}: another process already does; stop it, or choose another address with --listen"
+        "cannot listen on {0}: it is in use by another process; stop that, or choose another address with --listen"
     )]
     InUse(ListenAddr),
     /// `EACCES`, `EPERM` or a read-only filesystem.

@@ -117,9 +117,6 @@ async fn send_all(
     chunks.plain.push(b'[');
     for handler in handlers {
         let info = view.describe(&handler, range, true);
-        if info.latest.is_none() {
-            continue;
-        }
         if !std::mem::take(&mut first) {
             chunks.plain.push(b',');
         }
