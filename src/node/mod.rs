@@ -11,7 +11,7 @@
 //! | `memory` | `/proc/meminfo`, `/sys/kernel/mm/hugepages`, `/sys/devices/system/edac/mc` |
 //! | `disks`, `nics` | `/sys/block`, `/sys/class/net` |
 //! | `ids`, `cloud`, `version` | machine id, boot id, DMI, os-release |
-//! | `mounts`, `partitions`, `diskstats`, `prober`, `uuid`, `filesystem` | mountinfo, statvfs, `/proc/diskstats` |
+//! | `mounts`, `partitions`, `diskstats`, `prober`, `uuid`, `filesystem`, `fs_recent` | mountinfo, statvfs, `/proc/diskstats` |
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,7 @@ pub mod cpuinfo;
 pub mod disks;
 pub mod diskstats;
 pub mod filesystem;
+pub mod fs_recent;
 pub mod ids;
 pub mod latest;
 pub mod machine;
