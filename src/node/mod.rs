@@ -11,6 +11,7 @@
 //! | `memory` | `/proc/meminfo`, `/sys/kernel/mm/hugepages`, `/sys/devices/system/edac/mc` |
 //! | `disks`, `nics` | `/sys/block`, `/sys/class/net` |
 //! | `ids`, `cloud`, `version` | machine id, boot id, DMI, os-release |
+//! | `processes` | `/proc/PID/{stat,status,cgroup,fd}`, `/etc/passwd` |
 //! | `mounts`, `partitions`, `diskstats`, `prober`, `uuid`, `filesystem`, `fs_recent` | mountinfo, statvfs, `/proc/diskstats` |
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub mod mounts;
 pub mod nics;
 pub mod partitions;
 pub mod prober;
+pub mod processes;
 pub mod reader;
 pub mod topology;
 pub mod uuid;
@@ -39,6 +41,7 @@ pub mod version;
 pub use filesystem::{Filesystems, FsError, FsInfo, FsTable};
 pub use latest::{Node, Snapshot};
 pub use machine::MachineInfo;
+pub use processes::{Process, ProcessError};
 pub use reader::Problem;
 pub use version::VersionInfo;
 

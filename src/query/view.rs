@@ -14,7 +14,9 @@ use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::event::{Event, EventBus, EventRequest, Subscription};
 use crate::handler::{Handler, Sampler};
 use crate::manager::Registry;
-use crate::node::{FsError, FsInfo, FsTable, MachineInfo, Node, VersionInfo};
+use crate::node::{
+    FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
+};
 use crate::self_metrics::SelfMetrics;
 
 /// How long an answer about a container that has just been noticed waits for its first poll.
@@ -76,6 +78,28 @@ impl View {
     /// If it cannot be measured; a hung one is given up after two seconds.
     pub async fn root_fs_info(&self) -> Result<FsInfo, FsError> {
         self.measure(|node| node.filesystems().root_fs_info()).await
+    }
+
+    /// The processes in a container itself, not below it; all of the node for `/`. Reads procfs, on a
+    /// thread that may block.
+    ///
+    /// # Errors
+    /// [`ProcessError`] if procfs cannot be read, or has too many processes.
+    pub async fn processes(&self, name: &ContainerName) -> Result<Vec<Process>, ProcessError> {
+        let (node, name) = (Arc::clone(&self.inner.node), name.clone());
+        let list = move || processes::list(node.roots(), &name);
+        match tokio::task::spawn_blocking(list).await {
+            Ok(answer) => answer,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    /// Whether there is a container of this name.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownContainer`] if there is none.
+    pub fn exists(&self, name: &ContainerName) -> Result<(), QueryError> {
+        self.find(name).map(drop)
     }
 
     /// The file systems as last measured, some seconds ago; `None` before the first time. Never

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`shared`] | shapes that all API versions have in common |
 //! | [`v1`] | API v1.0 to v1.3 |
+//! | [`v2`] | API v2.0 and v2.1 |
 //! | [`machine`] | machine info and attributes |
 
 mod object;
@@ -20,3 +21,4 @@ pub mod time;
 pub mod machine;
 pub mod shared;
 pub mod v1;
+pub mod v2;

@@ -6,10 +6,13 @@
 mod answer;
 mod api;
 mod events;
+mod facts;
 mod health;
 mod metrics;
 mod request;
+mod stream;
 mod v1;
+mod v2;
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
