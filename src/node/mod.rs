@@ -11,6 +11,7 @@
 //! | `memory` | `/proc/meminfo`, `/sys/kernel/mm/hugepages`, `/sys/devices/system/edac/mc` |
 //! | `disks`, `nics` | `/sys/block`, `/sys/class/net` |
 //! | `ids`, `cloud`, `version` | machine id, boot id, DMI, os-release |
+//! | `setup` | `/proc/cgroups`, the mount table |
 //! | `processes` | `/proc/PID/{stat,status,cgroup,fd}`, `/etc/passwd` |
 //! | `mounts`, `partitions`, `diskstats`, `prober`, `uuid`, `filesystem`, `fs_recent` | mountinfo, statvfs, `/proc/diskstats` |
 
@@ -34,6 +35,7 @@ pub mod partitions;
 pub mod prober;
 pub mod processes;
 pub mod reader;
+pub mod setup;
 pub mod topology;
 pub mod uuid;
 pub mod version;

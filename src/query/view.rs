@@ -14,10 +14,12 @@ use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::event::{Event, EventBus, EventRequest, Subscription};
 use crate::handler::{Handler, Sampler};
 use crate::manager::Registry;
+use crate::node::setup::{self, Setup};
 use crate::node::{
     FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
 };
 use crate::self_metrics::SelfMetrics;
+use crate::units::Timestamp;
 
 /// How long an answer about a container that has just been noticed waits for its first poll.
 const FIRST_POLL: Duration = Duration::from_secs(2);
@@ -78,6 +80,21 @@ impl View {
     /// If it cannot be measured; a hung one is given up after two seconds.
     pub async fn root_fs_info(&self) -> Result<FsInfo, FsError> {
         self.measure(|node| node.filesystems().root_fs_info()).await
+    }
+
+    /// The name of the node: of its `/etc/hostname`, else of this process's host.
+    pub fn node_name(&self) -> Option<String> {
+        setup::node_name(self.inner.node.roots())
+    }
+
+    /// When the node booted.
+    pub fn boot_time(&self) -> Option<Timestamp> {
+        setup::boot_time(self.inner.node.roots())
+    }
+
+    /// How cgroups are set up on the node. Reads two files of procfs.
+    pub fn setup(&self) -> Setup {
+        Setup::read(self.inner.node.roots())
     }
 
     /// The processes in a container itself, not below it; all of the node for `/`. Reads procfs, on a

@@ -15,6 +15,7 @@ use tower_service::Service;
 use super::all;
 use crate::monitor::Monitor;
 
+mod openapi;
 mod v2;
 
 /// No answer takes this long.

@@ -1,6 +1,7 @@
 //! API v2 over a made-up tree.
 
 use std::fs;
+use std::io::Write;
 
 use serde_json::{Value, json};
 
@@ -48,7 +49,11 @@ async fn stats_in_both_shapes() {
 async fn max_age_polls_and_rates_are_between_samples_of_the_answer() {
     let site = Site::new().await;
     site.get("/api/v2.1/stats/a").await.json();
-    fs::write(site.root.path().join("a/cpu.stat"), "usage_usec 2500000\n").unwrap();
+    // In place and of the same length: a poll sees the one or the other.
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(site.root.path().join("a/cpu.stat"));
+    file.unwrap().write_all(b"usage_usec 2500000\n").unwrap();
     let fresh = site
         .get("/api/v2.1/stats/a?count=-1&max_age=0s")
         .await
