@@ -337,4 +337,4 @@ fn instance_type(machine: &node::MachineInfo) -> &str {
 
 #[cfg(test)]
 #[path = "machine_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -21,7 +21,7 @@ fn cache(id: u32, level: u32, kind: &str) -> NodeCache {
     }
 }
 
-fn machine() -> node::MachineInfo {
+pub(in crate::wire) fn machine() -> node::MachineInfo {
     let pool = Pool {
         page_size_bytes: 2 << 20,
         pages: 5,

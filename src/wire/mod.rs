@@ -24,3 +24,6 @@ pub mod shared;
 pub mod kubelet;
 pub mod v1;
 pub mod v2;
+
+#[cfg(test)]
+mod tests;

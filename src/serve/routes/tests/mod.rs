@@ -15,6 +15,7 @@ use tower_service::Service;
 use super::all;
 use crate::monitor::Monitor;
 
+mod hostile;
 mod openapi;
 mod v2;
 
