@@ -92,10 +92,13 @@ impl OomDesk {
     /// A container's counter has grown by `number`.
     pub fn counted(&self, handler: &Handler, number: u64) {
         let followed = self.metrics.kmsg_state() == KmsgState::Following;
-        let kills = self
-            .matcher
-            .lock()
-            .counted(handler.name(), number, followed, Instant::now());
+        let kills = self.matcher.lock().counted(
+            handler.name(),
+            handler.incarnation(),
+            number,
+            followed,
+            Instant::now(),
+        );
         for kill in kills {
             self.publish(kill, Some(handler));
         }
@@ -214,8 +217,7 @@ impl Task {
         self.sampler.relieve();
         let overdue = self.desk.matcher.lock().overdue(now);
         for kill in overdue {
-            let handler = self.registry.get(&kill.victim);
-            self.desk.publish(kill, handler.as_deref());
+            self.publish(kill);
         }
     }
 
@@ -349,12 +351,24 @@ impl Task {
         // A kill without a cgroup of its own in the record is the root's.
         let victim = container(&record.task_memcg).unwrap_or_else(ContainerName::root);
         let exhausted = container(&record.oom_memcg).unwrap_or_else(ContainerName::root);
+        let now = self
+            .registry
+            .get(&victim)
+            .map(|handler| handler.incarnation());
         let kill = self
             .desk
             .matcher
             .lock()
-            .logged(record, victim, exhausted, Instant::now());
-        let handler = self.registry.get(&kill.victim);
+            .logged(record, victim, now, exhausted, Instant::now());
+        self.publish(kill);
+    }
+
+    /// Publishes a kill, and counts it on its container if that is still there.
+    fn publish(&self, kill: Kill) {
+        let handler = self.registry.get(&kill.victim).filter(|handler| {
+            kill.incarnation
+                .is_none_or(|incarnation| incarnation == handler.incarnation())
+        });
         self.desk.publish(kill, handler.as_deref());
     }
 }
