@@ -267,11 +267,13 @@ impl Task {
             hierarchy,
             inode,
         } = directory;
+        let polled = !(self.parts.skip_root && name.is_root());
         let new = NewHandler {
             name: name.clone(),
             incarnation,
             noticed,
             preexisting,
+            polled,
         };
         let interval = self.sampler.housekeeping().interval;
         let parts = &self.parts;
@@ -282,9 +284,7 @@ impl Task {
             parts.limits,
             interval,
         ));
-        if inode.is_some() {
-            handler.attach(hierarchy, inode);
-        }
+        handler.attach(hierarchy, inode);
         if let Some(old) = self.registry.insert(Arc::clone(&handler)) {
             // The tree removes before it adds; should it ever not, no handler is left behind.
             old.remove();
@@ -296,7 +296,7 @@ impl Task {
         self.parts
             .bus
             .publish(noticed, name.clone(), EventKind::ContainerCreation);
-        if !(self.parts.skip_root && name.is_root()) {
+        if polled {
             self.sampler.add(&handler);
         }
     }
@@ -330,8 +330,9 @@ impl Task {
             FileChange::MemoryEvents => self.sampler.check_oom_kills(&handler),
             FileChange::Members => handler.members_changed(),
             FileChange::Settings => {
-                handler.settings_changed();
-                drop(self.sampler.request(&handler, Duration::ZERO));
+                if handler.settings_changed() {
+                    self.sampler.hasten(&handler);
+                }
             }
             FileChange::Populated => {
                 handler.members_changed();
