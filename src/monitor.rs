@@ -36,6 +36,13 @@ const FIRST_LISTING: Duration = Duration::from_secs(5);
 /// How long stopping waits for samplers that a slow file holds up.
 const STOP_SAMPLERS: Duration = Duration::from_secs(2);
 
+/// What an interval may be: a shorter one would leave no time for anything else, a longer one is
+/// beyond what clocks can reckon and means "never" all the same.
+const INTERVALS: (Duration, Duration) = (
+    Duration::from_millis(1),
+    Duration::from_secs(10 * 365 * 24 * 60 * 60),
+);
+
 /// The settings of a monitor. The defaults monitor the host that the process runs on.
 #[derive(Debug, Clone)]
 pub struct MonitorBuilder {
@@ -228,10 +235,18 @@ impl MonitorBuilder {
             cgroup_root,
             roots,
             kmsg,
-            housekeeping,
+            mut housekeeping,
+            mut listing_interval,
             read,
             ..
         } = self;
+        for interval in [
+            &mut housekeeping.interval,
+            &mut housekeeping.max_interval,
+            &mut listing_interval,
+        ] {
+            *interval = (*interval).clamp(INTERVALS.0, INTERVALS.1);
+        }
         let hierarchies =
             Hierarchies::detect(&roots.procfs, &roots.rootfs, cgroup_root.as_deref())?;
         let hierarchies = Arc::new(hierarchies);
@@ -300,7 +315,7 @@ impl MonitorBuilder {
         });
         let watcher = Watcher::spawn(
             Arc::clone(&hierarchies),
-            self.listing_interval,
+            listing_interval,
             Arc::clone(&metrics),
             Box::new(move |event| inlet.send(event)),
         )

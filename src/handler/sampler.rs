@@ -16,7 +16,6 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{Handler, Housekeeping};
-use crate::cgroup::file::ReadBuffer;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::{ReadContext, Sample};
 use crate::self_metrics::SelfMetrics;
@@ -293,10 +292,7 @@ impl Shared {
     }
 
     fn run(&self, busy_since: &AtomicU64) {
-        let mut context = ReadContext {
-            buffer: ReadBuffer::default(),
-            namespaces: Arc::clone(&self.namespaces),
-        };
+        let mut context = ReadContext::new(Arc::clone(&self.namespaces));
         let mut sample = Sample::default();
         while let Some((handler, job)) = self.next() {
             busy_since.store(self.now_ms(), Relaxed);

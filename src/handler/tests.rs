@@ -8,7 +8,6 @@ use std::path::Path;
 
 use super::*;
 use crate::cgroup::Hierarchies;
-use crate::cgroup::file::ReadBuffer;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::ReadOptions;
 
@@ -30,10 +29,7 @@ impl Made {
         Self {
             directory,
             plan: Arc::new(Plan::new(Arc::new(found), &ReadOptions::default())),
-            context: ReadContext {
-                buffer: ReadBuffer::default(),
-                namespaces: Arc::new(NetworkNamespaces::new(Path::new("/proc"))),
-            },
+            context: ReadContext::new(Arc::new(NetworkNamespaces::new(Path::new("/proc")))),
             sample: Sample::default(),
         }
     }
