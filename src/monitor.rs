@@ -33,6 +33,9 @@ use crate::source::watcher::Watcher;
 /// listed, but is not complete when it returns.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
 
+/// How long stopping waits for a listing that is under way.
+const STOP_WATCHER: Duration = Duration::from_secs(2);
+
 /// How long stopping waits for samplers that a slow file holds up.
 const STOP_SAMPLERS: Duration = Duration::from_secs(2);
 
@@ -421,7 +424,7 @@ impl Drop for Monitor {
 
 impl Running {
     fn stop(self, view: &View) {
-        self.watcher.stop();
+        self.watcher.stop(Instant::now() + STOP_WATCHER);
         if let Some(log) = self.log {
             log.stop();
         }

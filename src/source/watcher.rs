@@ -97,10 +97,16 @@ impl Watcher {
         Ok(Self { stop, thread })
     }
 
-    /// Stops the thread and waits for it.
-    pub fn stop(self) {
+    /// Stops the thread and waits for it until `deadline`: it may be held up by a directory that
+    /// cannot be looked at (on FUSE, say).
+    pub fn stop(self, deadline: Instant) {
         let _ = self.stop.write(1);
-        if self.thread.join().is_err() {
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !self.thread.is_finished() {
+            tracing::warn!("the cgroup watcher is held up and is left behind");
+        } else if self.thread.join().is_err() {
             tracing::error!("the cgroup watcher had panicked");
         }
     }
