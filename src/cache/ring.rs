@@ -72,7 +72,8 @@ impl Ring {
     pub fn push(&mut self, sample: &Sample) -> bool {
         let fits = self.open.shape.fits(sample);
         if !fits || self.open.times.len() >= BLOCK_SAMPLES {
-            let before = std::mem::take(&mut self.words);
+            let columns = self.words.len();
+            let before = std::mem::replace(&mut self.words, Vec::with_capacity(columns));
             self.seal(if fits {
                 Arc::clone(&self.open.shape)
             } else {
@@ -89,11 +90,14 @@ impl Ring {
 
     /// Closes the open block and begins another.
     fn seal(&mut self, shape: Arc<Shape>) {
+        let alike = self.open.bytes.len();
         let mut block = std::mem::replace(
             &mut self.open,
             Block {
                 shape,
-                ..Block::default()
+                times: Vec::with_capacity(BLOCK_SAMPLES),
+                // The blocks of one container are much alike.
+                bytes: Vec::with_capacity(alike),
             },
         );
         if block.times.is_empty() {
