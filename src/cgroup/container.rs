@@ -195,7 +195,7 @@ impl Cgroup {
                 .memory
                 .anon_bytes
                 .zip(out.memory.file_bytes)
-                .map(|(a, b)| a + b);
+                .and_then(|(anon, file)| anon.checked_add(file));
         }
         if plan.network {
             self.read_network(context, out);
@@ -530,6 +530,18 @@ mod tests {
         assert_eq!(kept.read(&mut tree.context, &mut sample), Outcome::Gone);
         let stale = Some(1);
         assert!(kept.attach(HierarchyId(0), stale).is_err());
+    }
+
+    #[test]
+    fn absurd_figures_of_the_root_are_no_sum() {
+        let mut tree = Tree::new();
+        let huge = format!("anon {0}\nfile {0}\n", u64::MAX - 1);
+        tree.put("", &[("memory.stat", &huge)]);
+        let mut cgroup = tree.cgroup("/", 100);
+        let mut sample = Sample::default();
+        assert_eq!(cgroup.read(&mut tree.context, &mut sample), Outcome::Read);
+        assert_eq!(sample.memory.anon_bytes, Some(u64::MAX - 1));
+        assert_eq!(sample.memory.usage_bytes, None);
     }
 
     #[test]

@@ -173,6 +173,11 @@ impl Handler {
             .unwrap_or(self.noticed)
     }
 
+    /// Whether somebody has written to its settings since they were read.
+    pub(crate) fn settings_are_old(&self) -> bool {
+        self.spec_is_old.load(Relaxed)
+    }
+
     /// Its settings; `None` before the first poll.
     pub fn spec(&self) -> Option<Arc<Spec>> {
         self.spec.read().clone()

@@ -26,8 +26,8 @@ const GRID: Duration = Duration::from_millis(50);
 /// How long after its creation a container is polled for the first time.
 const FIRST_POLL_AFTER: Duration = Duration::from_millis(5);
 
-/// How long after a write to its settings a container is polled: one poll for many writes. Whoever
-/// owns a part of the tree can write to it without end.
+/// Between two polls of a container because of writes to its settings: whoever owns a part of the tree
+/// can write to it without end.
 const POLL_AFTER_WRITE: Duration = Duration::from_millis(50);
 
 /// A thread that has been at one container for longer is stuck.
@@ -209,10 +209,12 @@ impl Sampler {
         Some(done)
     }
 
-    /// Polls in a moment, as settings have been written.
+    /// Polls as settings have been written: at once, or in a moment if it has just been done.
     pub fn hasten(&self, handler: &Arc<Handler>) {
-        self.shared.queue.lock().schedule(handler, POLL_AFTER_WRITE);
-        self.shared.wake.notify_one();
+        if self.request(handler, POLL_AFTER_WRITE).is_none() {
+            self.shared.queue.lock().schedule(handler, POLL_AFTER_WRITE);
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Asks for a look at the OOM kill counter alone.
