@@ -169,7 +169,6 @@ fn the_history_allocates_by_blocks() {
     };
     (0..1_000).for_each(&mut push);
     let made = allocations(|| (1_000..2_000).for_each(&mut push));
-    println!("{made} allocations in 1000 samples");
     // A block of 32 samples has five lists, which may grow or shrink once.
     assert!(made < 1_000 / 32 * 10, "{made} allocations in 1000 samples");
 }
