@@ -21,6 +21,7 @@ use crate::cgroup::{Hierarchies, Mode};
 use crate::event::{EventBus, EventLimits};
 use crate::handler::{Housekeeping, Sampler};
 use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
+use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots};
 use crate::query::View;
 use crate::query::view::Inner;
@@ -323,6 +324,7 @@ impl MonitorBuilder {
             Box::new(move |event| inlet.send(event)),
         )
         .map_err(StartError::Thread)?;
+        let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
         shortcomings.extend(node.latest().problems.iter().map(|problem| Shortcoming {
             what: format!("a fact about the node from {}", problem.path.display()),
             why: problem.cause.to_string(),
@@ -343,6 +345,7 @@ impl MonitorBuilder {
                 watcher,
                 log,
                 manager,
+                filesystems,
             }),
             hierarchies,
             shortcomings,
@@ -364,6 +367,7 @@ struct Running {
     watcher: Watcher,
     log: Option<KmsgReader>,
     manager: Manager,
+    filesystems: Refresher,
 }
 
 impl Monitor {
@@ -429,6 +433,7 @@ impl Running {
             log.stop();
         }
         self.manager.stop();
+        self.filesystems.stop();
         view.stop(Instant::now() + STOP_SAMPLERS);
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use crate::cache::{Limits, Range, Ring, Series};
+use crate::cache::{Derived, Limits, Range, Ring, Series, Summary};
 use crate::cgroup::container::Outcome;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
@@ -52,6 +52,7 @@ pub struct Handler {
     pending: Mutex<Vec<Pending>>,
     reader: Mutex<Reader>,
     history: Mutex<Ring>,
+    summary: Mutex<Summary>,
     spec: RwLock<Option<Arc<Spec>>>,
     spec_is_old: AtomicBool,
     demand: Mutex<Demand>,
@@ -144,6 +145,7 @@ impl Handler {
                 never_polled: true,
             }),
             history: Mutex::new(Ring::new(limits)),
+            summary: Mutex::default(),
             spec: RwLock::new(None),
             spec_is_old: AtomicBool::new(true),
             demand: Mutex::default(),
@@ -196,6 +198,11 @@ impl Handler {
     /// A part of its history.
     pub fn series(&self, range: Range) -> Series {
         self.history.lock().series(range)
+    }
+
+    /// What it used over the last minute, hour and day; `None` before the first sample.
+    pub fn derived(&self) -> Option<Derived> {
+        self.summary.lock().derived()
     }
 
     /// OOM kills of processes in it since it was noticed.
@@ -277,6 +284,11 @@ impl Handler {
         let mut polled = Polled::default();
         if outcome == Outcome::Read {
             let changed = self.history.lock().push(sample);
+            self.summary.lock().push(
+                sample.timestamp,
+                sample.cpu.usage_ns,
+                sample.memory.working_set_bytes(),
+            );
             reader.interval = housekeeping.next(reader.interval, changed);
             let busy = reader.interval == housekeeping.interval;
             reader.cgroup.keep_open(busy);

@@ -59,6 +59,7 @@ pub(super) const FAMILIES: &[Family] = &[
 fn with_device(page: &Page<'_>, device: DeviceNumber, write: impl FnOnce(&dyn std::fmt::Display)) {
     match (Context {
         machine: page.machine,
+        filesystems: &[],
     })
     .disk(device)
     {

@@ -6,10 +6,16 @@
 mod answer;
 mod api;
 mod events;
+mod facts;
 mod health;
+mod kubelet;
 mod metrics;
+mod openapi;
 mod request;
+mod stream;
 mod v1;
+mod v2;
+mod validate;
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -25,6 +31,12 @@ pub fn all(view: &View) -> BoxedFilter<(Response,)> {
         .or(metrics::routes(view))
         .unify()
         .or(api::routes(view))
+        .unify()
+        .or(validate::routes(view))
+        .unify()
+        .or(kubelet::routes(view))
+        .unify()
+        .or(openapi::routes())
         .unify()
         .or(health::not_found())
         .unify()
