@@ -34,8 +34,18 @@ use crate::source::watcher::Watcher;
 /// listed, but is not complete when it returns.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
 
+/// How long stopping waits for a listing that is under way.
+const STOP_WATCHER: Duration = Duration::from_secs(2);
+
 /// How long stopping waits for samplers that a slow file holds up.
 const STOP_SAMPLERS: Duration = Duration::from_secs(2);
+
+/// What an interval may be: a shorter one would leave no time for anything else, a longer one is
+/// beyond what clocks can reckon and means "never" all the same.
+const INTERVALS: (Duration, Duration) = (
+    Duration::from_millis(1),
+    Duration::from_secs(10 * 365 * 24 * 60 * 60),
+);
 
 /// The settings of a monitor. The defaults monitor the host that the process runs on.
 #[derive(Debug, Clone)]
@@ -229,10 +239,18 @@ impl MonitorBuilder {
             cgroup_root,
             roots,
             kmsg,
-            housekeeping,
+            mut housekeeping,
+            mut listing_interval,
             read,
             ..
         } = self;
+        for interval in [
+            &mut housekeeping.interval,
+            &mut housekeeping.max_interval,
+            &mut listing_interval,
+        ] {
+            *interval = (*interval).clamp(INTERVALS.0, INTERVALS.1);
+        }
         let hierarchies =
             Hierarchies::detect(&roots.procfs, &roots.rootfs, cgroup_root.as_deref())?;
         let hierarchies = Arc::new(hierarchies);
@@ -301,7 +319,7 @@ impl MonitorBuilder {
         });
         let watcher = Watcher::spawn(
             Arc::clone(&hierarchies),
-            self.listing_interval,
+            listing_interval,
             Arc::clone(&metrics),
             Box::new(move |event| inlet.send(event)),
         )
@@ -410,7 +428,7 @@ impl Drop for Monitor {
 
 impl Running {
     fn stop(self, view: &View) {
-        self.watcher.stop();
+        self.watcher.stop(Instant::now() + STOP_WATCHER);
         if let Some(log) = self.log {
             log.stop();
         }

@@ -171,7 +171,7 @@ impl View {
     }
 
     /// One container: settings, direct children and samples. Waits for the first poll of one that
-    /// has just been noticed.
+    /// has just been noticed, and for the settings of one that was written to.
     ///
     /// # Errors
     /// [`QueryError::UnknownContainer`] if there is none of this name.
@@ -359,6 +359,16 @@ impl View {
             .collect();
         if !unpolled.is_empty() {
             self.poll(&unpolled, FIRST_POLL, Instant::now() + FIRST_POLL)
+                .await;
+        }
+        // Settings are read with a poll, too.
+        let rewritten: Vec<Arc<Handler>> = handlers
+            .iter()
+            .filter(|handler| handler.settings_are_old())
+            .cloned()
+            .collect();
+        if !rewritten.is_empty() {
+            self.poll(&rewritten, Duration::ZERO, Instant::now() + FIRST_POLL)
                 .await;
         }
     }

@@ -3,7 +3,7 @@
 use crate::cgroup::format::{device, flat_keyed, lines, number, words};
 use crate::cgroup::hierarchy::Controller::{Blkio, Cpu, Cpuacct, Memory, Pids};
 use crate::cgroup::plan::{Parsed, Row};
-use crate::cgroup::stats::{HugetlbStats, IoOps, MemoryStats, Sample};
+use crate::cgroup::stats::{HugetlbStats, IoOps, MAX_CPUS, MemoryStats, Sample};
 use crate::units::NS_PER_TICK;
 
 /// The table, in the order of reading.
@@ -137,7 +137,7 @@ fn cpuacct_stat(text: &[u8], out: &mut Sample) -> Parsed {
 fn cpuacct_usage_percpu(text: &[u8], out: &mut Sample) -> Parsed {
     out.per_cpu_ns.clear();
     for word in words(text) {
-        let Some(ns) = number(word) else {
+        let Some(ns) = number(word).filter(|_| out.per_cpu_ns.len() < MAX_CPUS) else {
             out.per_cpu_ns.clear();
             return Parsed::Malformed;
         };
@@ -262,7 +262,10 @@ fn blkio_table(
         let (Some(device), Some(value)) = (device(numbers), number(value)) else {
             continue;
         };
-        let ops = table(out.io_mut(device));
+        let Some(entry) = out.io_within_bounds(device) else {
+            continue;
+        };
+        let ops = table(entry);
         let slot = match operation {
             b"Read" => &mut ops.read,
             b"Write" => &mut ops.write,
