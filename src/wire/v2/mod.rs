@@ -10,6 +10,3 @@ pub use container::{ContainerInfo, DeprecatedHistory, MachineHistory};
 pub use process::ProcessInfo;
 pub use spec::ContainerSpec;
 pub use summary::DerivedStats;
-
-#[cfg(test)]
-mod tests;

@@ -1,3 +1,5 @@
+//! The routes, asked without a socket, over a made-up tree.
+
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
