@@ -282,6 +282,8 @@ impl Handler {
         reader.take_over(self);
         let outcome = reader.cgroup.read(context, sample);
         let mut polled = Polled::default();
+        // Before the sample is seen: whoever sees it finds the settings that go with it.
+        reader.refresh_spec(self, context);
         if outcome == Outcome::Read {
             let changed = self.history.lock().push(sample);
             self.summary.lock().push(
@@ -294,7 +296,6 @@ impl Handler {
             reader.cgroup.keep_open(busy);
             polled.new_oom_kills = reader.new_oom_kills(sample.memory_events_local.oom_kill);
         }
-        reader.refresh_spec(self, context);
         let first = std::mem::take(&mut reader.never_polled);
         polled.next = Some(if first {
             housekeeping.splay(self.name.as_bytes())

@@ -17,6 +17,7 @@ use tower_service::Service;
 use super::all;
 use crate::monitor::Monitor;
 
+mod golden;
 mod hostile;
 mod openapi;
 mod v2;
