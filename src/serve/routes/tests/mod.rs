@@ -1,3 +1,5 @@
+//! The routes, asked as a client asks them.
+
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
