@@ -8,8 +8,8 @@ use cgauge::cgroup::file::{FdBudget, ReadBuffer, open_directory, open_in};
 use cgauge::cgroup::plan::{Parsed, Parser, Plan, ReadOptions};
 use cgauge::cgroup::stats::HugetlbStats;
 use cgauge::cgroup::{ContainerName, Hierarchies, Sample};
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 
 /// Between two passes, as between two polls.
 const PACE: Duration = Duration::from_secs(1);
@@ -26,7 +26,10 @@ impl Floor {
             ..ReadOptions::default()
         };
         let plan = Plan::new(std::sync::Arc::new(hierarchies.clone()), &options);
-        FdBudget::within_limits(names.len() * (plan.files.len() + 1));
+        // Of as many as may be open at once: on a large tree, a part of the containers.
+        let each = plan.files.len() + 1;
+        let containers = FdBudget::within_limits(names.len() * each).limit() / each;
+        let names = names.get(..containers).unwrap_or(names);
         let mut buffer = ReadBuffer::default();
         let mut files = Vec::new();
         for name in names {
@@ -78,8 +81,9 @@ impl Floor {
     }
 }
 
-/// CPU time of this thread, microseconds.
+/// CPU time of this thread, microseconds. By this clock and not by `getrusage`, which lags behind by
+/// up to a tick: more than a pass over a small tree takes.
 fn cpu() -> f64 {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
-    (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
+    time.num_nanoseconds() as f64 / 1e3
 }
