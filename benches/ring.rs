@@ -17,6 +17,9 @@ const SECOND: i64 = 1_000_000_000;
 /// What a ring holds of a container that is polled each second, by default.
 const SAMPLES: usize = 120;
 
+/// What a second does to a sample.
+type Step = fn(&mut Sample);
+
 /// As a poll of a v2 container fills it.
 fn sample() -> Sample {
     let mut sample = Sample::default();
@@ -42,10 +45,10 @@ fn busy(sample: &mut Sample) {
     sample.each_mut(&mut |column| {
         at += 1;
         if let Some(value) = column
-            && at % 3 == 0
+            && at.is_multiple_of(3)
         {
             let step = (second * 2_654_435_761 + at * 40_503) % (1 << (at % 24));
-            *column = Some(if (second + at) % 4 == 0 {
+            *column = Some(if (second + at).is_multiple_of(4) {
                 value.saturating_sub(step)
             } else {
                 value.saturating_add(step).min(u64::MAX - 1)
@@ -61,7 +64,7 @@ fn limits() -> Limits {
     }
 }
 
-fn filled(step: fn(&mut Sample)) -> Ring {
+fn filled(step: Step) -> Ring {
     let (mut ring, mut sample) = (Ring::new(limits()), sample());
     for _ in 0..SAMPLES {
         step(&mut sample);
@@ -72,7 +75,7 @@ fn filled(step: fn(&mut Sample)) -> Ring {
 
 fn ring(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring");
-    let kinds: [(&str, fn(&mut Sample)); 2] = [("idle", idle), ("busy", busy)];
+    let kinds: [(&str, Step); 2] = [("idle", idle), ("busy", busy)];
     for (label, step) in kinds {
         let full = filled(step);
         let samples = full.series(Range::default()).len();

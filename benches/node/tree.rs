@@ -41,7 +41,7 @@ impl Tree {
         }
         let mut pod = burstable.clone();
         for at in 0..leaves {
-            if at % 2 == 0 {
+            if at.is_multiple_of(2) {
                 pod = burstable.child(pod_name(at).as_ref());
                 make(hierarchies, &pod).unwrap();
                 enable(hierarchies, &pod);

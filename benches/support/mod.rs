@@ -36,7 +36,7 @@ fn figures(keys: &str) -> String {
     let mut text = String::new();
     for (at, key) in (0_u64..).zip(keys.split_whitespace()) {
         let figure = (at * 2_654_435_761) % 4_294_967_296;
-        let figure = if at % 3 == 0 { 0 } else { figure };
+        let figure = if at.is_multiple_of(3) { 0 } else { figure };
         let _ = writeln!(text, "{key} {figure}");
     }
     text

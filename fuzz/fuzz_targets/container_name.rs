@@ -40,7 +40,14 @@ fn check(name: &ContainerName) {
     let root = Path::new("/sys/fs/cgroup");
     let below = name.below(root);
     assert!(below.starts_with(root));
-    assert!(below.components().all(|part| part != std::path::Component::ParentDir));
+    assert!(
+        below
+            .components()
+            .all(|part| part != std::path::Component::ParentDir)
+    );
     assert!(name.is_within(&ContainerName::root()) && name.is_within(name));
-    assert_eq!(name.is_root(), !name.is_child_of(&ContainerName::root()) && bytes.len() == 1);
+    assert_eq!(
+        name.is_root(),
+        !name.is_child_of(&ContainerName::root()) && bytes.len() == 1
+    );
 }

@@ -14,7 +14,11 @@ fn procfs() -> &'static PathBuf {
     static PROCFS: OnceLock<PathBuf> = OnceLock::new();
     PROCFS.get_or_init(|| {
         let memory = PathBuf::from("/dev/shm");
-        let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let base = if memory.is_dir() {
+            memory
+        } else {
+            std::env::temp_dir()
+        };
         let root = base.join(format!("cgauge-fuzz-{}", std::process::id()));
         std::fs::create_dir_all(root.join("7/net")).expect("a directory of our own");
         root
