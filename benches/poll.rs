@@ -51,10 +51,7 @@ impl Bench {
         let budget = Arc::new(FdBudget::within_limits(DESCRIPTORS));
         let mut bench = Self {
             containers: Vec::new(),
-            context: ReadContext {
-                buffer: ReadBuffer::default(),
-                namespaces: Arc::new(NetworkNamespaces::new(Path::new("/proc"))),
-            },
+            context: ReadContext::new(Arc::new(NetworkNamespaces::new(Path::new("/proc")))),
             sample: Sample::default(),
             floor: Vec::new(),
             buffer: ReadBuffer::default(),

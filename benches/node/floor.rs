@@ -28,7 +28,7 @@ impl Floor {
         let plan = Plan::new(std::sync::Arc::new(hierarchies.clone()), &options);
         // Of as many as may be open at once: on a large tree, a part of the containers.
         let each = plan.files.len() + 1;
-        let containers = FdBudget::within_limits(names.len() * each).limit() / each;
+        let containers = FdBudget::within_limits(names.len() * each).files() / each;
         let names = names.get(..containers).unwrap_or(names);
         let mut buffer = ReadBuffer::default();
         let mut files = Vec::new();

@@ -256,11 +256,11 @@ fn descriptors(config: &Config) -> Finding {
     let wanted = config.housekeeping.max_open_files;
     let budget = FdBudget::within_limits(wanted);
     Finding {
-        works: budget.limit() == wanted,
+        works: budget.files() == wanted,
         what: "open files".to_owned(),
         detail: format!(
             "{} of {wanted} wanted may be kept open (ulimit -n)",
-            budget.limit()
+            budget.files()
         ),
     }
 }
