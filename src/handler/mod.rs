@@ -55,6 +55,8 @@ pub struct Handler {
     summary: Mutex<Summary>,
     spec: RwLock<Option<Arc<Spec>>>,
     spec_is_old: AtomicBool,
+    /// Whether a poll is on its way because settings were written.
+    hastened: AtomicBool,
     demand: Mutex<Demand>,
     removed: AtomicBool,
     oom_kills: AtomicU64,
@@ -148,6 +150,7 @@ impl Handler {
             summary: Mutex::default(),
             spec: RwLock::new(None),
             spec_is_old: AtomicBool::new(true),
+            hastened: AtomicBool::new(false),
             demand: Mutex::default(),
             removed: AtomicBool::new(false),
             oom_kills: AtomicU64::new(0),
@@ -244,7 +247,8 @@ impl Handler {
     /// Somebody wrote to a setting. True if a poll is to be hastened for it; false if one has been for
     /// an earlier write already.
     pub(crate) fn settings_changed(&self) -> bool {
-        !self.spec_is_old.swap(true, Relaxed) && self.is_polled
+        self.spec_is_old.store(true, Relaxed);
+        self.is_polled && !self.hastened.swap(true, Relaxed)
     }
 
     /// The container has gone: nothing is read of it any more, and its descriptors are given back as
@@ -273,6 +277,7 @@ impl Handler {
             // Who asks from now on wants a later poll than this one.
             demand.queued = false;
             demand.missed.poll = false;
+            self.hastened.store(false, Relaxed);
             (reader, std::mem::take(&mut demand.waiters))
         };
         if self.is_removed() {
