@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_hung_mount_delays_no_other_and_has_one_stuck_thread() {
-        let prober = Prober::new(Duration::from_millis(20), Duration::ZERO);
+        let prober = Prober::new(Duration::from_millis(200), Duration::ZERO);
         let dead = Path::new("/dead");
         let (release, question) = stuck_question();
         assert_eq!(prober.ask(dead, question), Err(NoAnswer::Hung));
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_mount_that_came_back_is_asked_after_a_pause_that_doubles() {
-        let prober = Prober::new(Duration::from_millis(5), Duration::from_secs(3600));
+        let prober = Prober::new(Duration::from_millis(200), Duration::from_secs(3600));
         let dead = Path::new("/dead");
         let (release, question) = stuck_question();
         assert_eq!(prober.ask(dead, question), Err(NoAnswer::Hung));
