@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::monitor::Monitor;
 use crate::serve::listen::{ListenAddr, Listener};
+use crate::serve::prefix::Prefixed;
 use crate::serve::routes;
 use crate::serve::server::{self, Limits};
 pub use check::check;
@@ -34,7 +35,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .iter()
         .map(|listener| Ok(listener.local_addr()?.to_string()))
         .collect::<std::io::Result<Vec<_>>>()?;
-    let routes = warp::service(routes::all(&monitor.view()));
+    let routes = routes::all(&monitor.view(), &settings::routes(&config));
+    let routes = Prefixed::new(&config.server.url_base_prefix, warp::service(routes));
     let metrics = monitor.self_metrics().clone();
     let server = server::serve(listeners, routes, Limits::default(), stop, metrics);
     announce(&monitor, &addresses, begun);

@@ -11,9 +11,12 @@ use nix::sys::stat::{fstat, fstatat};
 use super::error::{Failure, ReadError};
 use super::file::{FdBudget, Kept, ReadBuffer, open_directory, open_in};
 use super::hierarchy::{Controller, HierarchyId, Mode};
+use super::kind::MetricKind;
+use super::members::{self, SchedTotals};
 use super::name::ContainerName;
 use super::network::{Member, NetworkNamespaces};
 use super::plan::{File, Parsed, Parser, Plan};
+use super::sockets::SOCKET_KINDS;
 use super::spec::{MemorySpec, Spec};
 use super::stats::Sample;
 use super::{v1, v2};
@@ -53,6 +56,7 @@ pub struct Cgroup {
     polls: u32,
     keep_open: bool,
     member: Member,
+    sched: SchedTotals,
 }
 
 /// A directory of the container in one hierarchy.
@@ -93,6 +97,7 @@ impl Cgroup {
             polls: 0,
             keep_open: true,
             member: Member::default(),
+            sched: SchedTotals::default(),
         }
     }
 
@@ -183,6 +188,12 @@ impl Cgroup {
         }
         if plan.network {
             self.read_network(context, out);
+        }
+        if plan.kinds.contains(MetricKind::Process) {
+            self.read_processes(context, out);
+        }
+        if plan.kinds.contains(MetricKind::Sched) {
+            self.read_sched(context, out);
         }
         if found { Outcome::Read } else { Outcome::Gone }
     }
@@ -309,6 +320,50 @@ impl Cgroup {
             .read(&namespaces, name.is_root(), &mut context.buffer, find);
         out.network = found.map(|stats| (*stats).clone());
         self.plan.network_cost.record(started.elapsed());
+        let kinds = self.plan.kinds;
+        if SOCKET_KINDS.iter().any(|kind| kinds.contains(kind)) {
+            let started = Instant::now();
+            let found = self.member.found().and_then(|(pid, namespace)| {
+                namespaces.sockets(namespace, pid, self.name.is_root(), kinds)
+            });
+            out.sockets = found.map(|sockets| Box::new((*sockets).clone()));
+            self.plan.sockets_cost.record(started.elapsed());
+        }
+    }
+
+    /// The directory in which the container's processes are listed.
+    fn first_directory(&self) -> Option<(HierarchyId, &Directory)> {
+        self.directories
+            .iter()
+            .zip(0_u8..)
+            .find_map(|(found, id)| Some((HierarchyId(id), found.as_ref()?)))
+    }
+
+    fn read_processes(&self, context: &mut ReadContext, out: &mut Sample) {
+        let started = Instant::now();
+        let Some((hierarchy, directory)) = self.first_directory() else {
+            return;
+        };
+        let Ok(fd) = directory.open(&self.name, &self.plan, hierarchy, "cgroup.procs") else {
+            return;
+        };
+        let Ok(text) = context.buffer.read_records(fd) else {
+            return;
+        };
+        let pids: Vec<u32> = members::pids(text).collect();
+        out.processes = members::processes(context.namespaces.procfs(), &pids);
+        self.plan.processes_cost.record(started.elapsed());
+    }
+
+    fn read_sched(&mut self, context: &mut ReadContext, out: &mut Sample) {
+        let started = Instant::now();
+        let Some((hierarchy, _)) = self.first_directory() else {
+            return;
+        };
+        let path = self.name.below(&self.plan.hierarchies.get(hierarchy).root);
+        let pids = members::pids_below(&path);
+        out.sched = self.sched.read(context.namespaces.procfs(), &pids);
+        self.plan.sched_cost.record(started.elapsed());
     }
 
     /// Reads the settings, and when the cgroup was made.

@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use super::error::{Failure, ReadError};
 use super::file::ReadBuffer;
 use super::format::{lines, number, words};
+use super::kind::KindSet;
+use super::sockets::{self, SocketStats};
 use super::stats::{InterfaceStats, NetworkStats};
 
 /// Figures of a namespace are shared by containers that ask within this time: one pass.
@@ -34,6 +36,7 @@ pub struct NetworkNamespaces {
     /// The host's own namespace, and a process that is in it.
     host: Option<(u64, u32)>,
     seen: Mutex<HashMap<u64, Seen>>,
+    sockets: Mutex<HashMap<u64, (Instant, Arc<SocketStats>)>>,
 }
 
 #[derive(Debug)]
@@ -54,7 +57,38 @@ impl NetworkNamespaces {
             procfs: procfs.to_owned(),
             host: member(1).or_else(|| member(std::process::id())),
             seen: Mutex::default(),
+            sockets: Mutex::default(),
         }
+    }
+
+    /// Where procfs is.
+    pub fn procfs(&self) -> &Path {
+        &self.procfs
+    }
+
+    /// The sockets of `namespace`, read through its member `pid` unless another container has just
+    /// done so. Not those of the host's own namespace, unless `host_too`.
+    pub fn sockets(
+        &self,
+        namespace: u64,
+        pid: u32,
+        host_too: bool,
+        kinds: KindSet,
+    ) -> Option<Arc<SocketStats>> {
+        if self.host.is_some_and(|(inode, _)| inode == namespace) && !host_too {
+            return None;
+        }
+        let known = self.sockets.lock().get(&namespace).cloned();
+        if let Some((at, stats)) = known
+            && at.elapsed() < SHARED_FOR
+        {
+            return Some(stats);
+        }
+        let stats = Arc::new(sockets::read(&self.procfs, pid, kinds));
+        let mut sockets = self.sockets.lock();
+        sockets.retain(|_, (at, _)| at.elapsed() < FORGET_AFTER);
+        sockets.insert(namespace, (Instant::now(), Arc::clone(&stats)));
+        Some(stats)
     }
 
     /// A process in the host's own namespace.
@@ -200,6 +234,11 @@ pub struct Member {
 const TRUST_MEMBER: Duration = Duration::from_secs(15);
 
 impl Member {
+    /// The member and its namespace, as of the last look.
+    pub fn found(&self) -> Option<(u32, u64)> {
+        self.found
+    }
+
     /// Looks for a member at the next poll: processes may have come or gone.
     pub fn forget(&mut self) {
         self.look_again = None;

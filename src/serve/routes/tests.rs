@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::all;
+use super::{Options, all};
 use crate::monitor::Monitor;
 
 /// No answer takes this long.
@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Site {
     root: TempDir,
     monitor: Monitor,
+    options: Options,
 }
 
 struct Answer {
@@ -81,7 +82,11 @@ impl Site {
             .start()
             .await
             .unwrap();
-        let site = Self { root, monitor };
+        let site = Self {
+            root,
+            monitor,
+            options: Options::default(),
+        };
         timeout(PATIENCE, site.monitor.view().ready())
             .await
             .unwrap();
@@ -92,7 +97,7 @@ impl Site {
         &self,
         request: Request<Full<Bytes>>,
     ) -> http::Response<impl http_body::Body<Data = Bytes, Error: std::fmt::Debug> + use<>> {
-        let mut service = warp::service(all(&self.monitor.view()));
+        let mut service = warp::service(all(&self.monitor.view(), &self.options));
         timeout(PATIENCE, service.call(request))
             .await
             .unwrap()
