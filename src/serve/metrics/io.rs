@@ -28,7 +28,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "Reads done.",
         From::Several(|p, c, emit| {
             counts(p, c, emit, |d| d.ops.read);
-            of_disks(p, c, emit, Overlap::Cgroup, |d| {
+            of_disks(p, c, emit, Some(|d| d.ops.read), |d| {
                 Value::Count(d.reads_completed)
             });
         }),
@@ -38,7 +38,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "Writes done.",
         From::Several(|p, c, emit| {
             counts(p, c, emit, |d| d.ops.write);
-            of_disks(p, c, emit, Overlap::Cgroup, |d| {
+            of_disks(p, c, emit, Some(|d| d.ops.write), |d| {
                 Value::Count(d.writes_completed)
             });
         }),
@@ -71,80 +71,54 @@ pub(super) const FAMILIES: &[Family] = &[
     counter(
         "container_fs_sector_reads_total",
         "Sectors of 512 bytes read.",
-        From::Several(|p, c, emit| {
-            of_disks(p, c, emit, Overlap::None, |d| Value::Count(d.sectors_read))
-        }),
+        From::Several(|p, c, emit| of_disks(p, c, emit, None, |d| Value::Count(d.sectors_read))),
     ),
     counter(
         "container_fs_sector_writes_total",
         "Sectors of 512 bytes written.",
-        From::Several(|p, c, emit| {
-            of_disks(p, c, emit, Overlap::None, |d| {
-                Value::Count(d.sectors_written)
-            })
-        }),
+        From::Several(|p, c, emit| of_disks(p, c, emit, None, |d| Value::Count(d.sectors_written))),
     ),
     counter(
         "container_fs_reads_merged_total",
         "Reads merged with one next to them.",
-        From::Several(|p, c, emit| {
-            of_disks(p, c, emit, Overlap::None, |d| Value::Count(d.reads_merged))
-        }),
+        From::Several(|p, c, emit| of_disks(p, c, emit, None, |d| Value::Count(d.reads_merged))),
     ),
     counter(
         "container_fs_writes_merged_total",
         "Writes merged with one next to them.",
-        From::Several(|p, c, emit| {
-            of_disks(p, c, emit, Overlap::None, |d| Value::Count(d.writes_merged))
-        }),
+        From::Several(|p, c, emit| of_disks(p, c, emit, None, |d| Value::Count(d.writes_merged))),
     ),
     counter(
         "container_fs_read_seconds_total",
         "Time that reads took, summed over them.",
-        From::Several(|p, c, emit| {
-            of_disks(p, c, emit, Overlap::None, |d| Value::Nanos(d.read_time_ns))
-        }),
+        From::Several(|p, c, emit| of_disks(p, c, emit, None, |d| Value::Nanos(d.read_time_ns))),
     ),
     counter(
         "container_fs_write_seconds_total",
         "Time that writes took, summed over them.",
-        From::Several(|p, c, emit| {
-            of_disks(p, c, emit, Overlap::None, |d| Value::Nanos(d.write_time_ns))
-        }),
+        From::Several(|p, c, emit| of_disks(p, c, emit, None, |d| Value::Nanos(d.write_time_ns))),
     ),
     gauge(
         "container_fs_io_current",
         "Requests under way.",
-        From::Several(|p, c, emit| {
-            of_disks(p, c, emit, Overlap::None, |d| Value::Count(d.in_progress))
-        }),
+        From::Several(|p, c, emit| of_disks(p, c, emit, None, |d| Value::Count(d.in_progress))),
     ),
     counter(
         "container_fs_io_time_seconds_total",
         "Time with any request under way.",
-        From::Several(|p, c, emit| {
-            of_disks(p, c, emit, Overlap::None, |d| Value::Nanos(d.io_time_ns))
-        }),
+        From::Several(|p, c, emit| of_disks(p, c, emit, None, |d| Value::Nanos(d.io_time_ns))),
     ),
     counter(
         "container_fs_io_time_weighted_seconds_total",
         "Time under way, summed over the requests.",
         From::Several(|p, c, emit| {
-            of_disks(p, c, emit, Overlap::None, |d| {
-                Value::Nanos(d.weighted_io_time_ns)
-            })
+            of_disks(p, c, emit, None, |d| Value::Nanos(d.weighted_io_time_ns))
         }),
     ),
 ];
 
-/// Whether a device of a file system may have been shown already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Overlap {
-    /// It cannot.
-    None,
-    /// It has if the cgroup has figures of it, which come first.
-    Cgroup,
-}
+/// The figure of a cgroup that comes before that of the disk.
+type First = Option<fn(&IoStats) -> Option<u64>>;
 
 /// `/dev/sda`, or the device's number if it is no disk of this machine: two such devices must not
 /// become one series.
@@ -195,24 +169,30 @@ fn of_disks(
     page: &Page<'_>,
     container: &Container,
     emit: &mut Emit<'_>,
-    overlap: Overlap,
+    first: First,
     figure: fn(&DiskIo) -> Value,
 ) {
     for fs in disk::of(page, container) {
         let Some(io) = &fs.io else { continue };
-        if overlap == Overlap::None || !is_shown(page, container, fs) {
+        if !first.is_some_and(|first| is_shown(page, container, fs, first)) {
             emit.sample(&[("device", &fs.device)], Some(figure(io)));
         }
     }
 }
 
-/// Whether the cgroup has figures under the name of this file system's device.
-fn is_shown(page: &Page<'_>, container: &Container, fs: &FsInfo) -> bool {
+/// Whether the cgroup has the figure under the name of this file system's device.
+fn is_shown(
+    page: &Page<'_>,
+    container: &Container,
+    fs: &FsInfo,
+    figure: fn(&IoStats) -> Option<u64>,
+) -> bool {
     let context = Context {
         machine: page.machine,
     };
     let name = fs.device.strip_prefix("/dev/");
-    name.is_some() && (container.sample.io.iter()).any(|io| context.disk(io.device) == name)
+    let mut shown = (container.sample.io.iter()).filter(|io| figure(io).is_some());
+    name.is_some() && shown.any(|io| context.disk(io.device) == name)
 }
 
 fn operations(page: &Page<'_>, container: &Container, emit: &mut Emit<'_>) {

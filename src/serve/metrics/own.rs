@@ -176,8 +176,8 @@ pub(super) const SCRAPE: &[Family] = &[
         From::Own(|p| Some(Value::Count(p.late))),
     ),
     counter(
-        "cgauge_scrape_late_containers_total",
-        "The same, over all scrapes.",
+        "cgauge_late_containers_total",
+        "Containers left out because they could not be read in time, over all scrapes.",
         own!(count scrape.late),
     ),
     gauge(
