@@ -20,5 +20,6 @@ mod identity;
 mod nobody;
 mod oom;
 mod pipeline;
+mod prometheus;
 mod shutdown;
 mod streams;
