@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cgauge::cgroup::file::{FdBudget, ReadBuffer};
+use cgauge::cgroup::file::FdBudget;
 use cgauge::cgroup::network::NetworkNamespaces;
 use cgauge::cgroup::plan::{Plan, ReadOptions};
 use cgauge::cgroup::{Cgroup, ContainerName, Hierarchies, ReadContext, Sample};
@@ -34,10 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err(format!("there is no cgroup {name}").into());
     }
 
-    let mut context = ReadContext {
-        buffer: ReadBuffer::default(),
-        namespaces: Arc::new(NetworkNamespaces::new(procfs)),
-    };
+    let mut context = ReadContext::new(Arc::new(NetworkNamespaces::new(procfs)));
     let mut sample = Sample::default();
     cgroup.read(&mut context, &mut sample);
     println!("{name} on cgroup {}", hierarchies.mode);

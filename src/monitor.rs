@@ -21,6 +21,7 @@ use crate::cgroup::{Hierarchies, Mode};
 use crate::event::{EventBus, EventLimits};
 use crate::handler::{Housekeeping, Sampler};
 use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
+use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots};
 use crate::query::View;
 use crate::query::view::Inner;
@@ -33,8 +34,18 @@ use crate::source::watcher::Watcher;
 /// listed, but is not complete when it returns.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
 
+/// How long stopping waits for a listing that is under way.
+const STOP_WATCHER: Duration = Duration::from_secs(2);
+
 /// How long stopping waits for samplers that a slow file holds up.
 const STOP_SAMPLERS: Duration = Duration::from_secs(2);
+
+/// What an interval may be: a shorter one would leave no time for anything else, a longer one is
+/// beyond what clocks can reckon and means "never" all the same.
+const INTERVALS: (Duration, Duration) = (
+    Duration::from_millis(1),
+    Duration::from_secs(10 * 365 * 24 * 60 * 60),
+);
 
 /// The settings of a monitor. The defaults monitor the host that the process runs on.
 #[derive(Debug, Clone)]
@@ -228,10 +239,18 @@ impl MonitorBuilder {
             cgroup_root,
             roots,
             kmsg,
-            housekeeping,
+            mut housekeeping,
+            mut listing_interval,
             read,
             ..
         } = self;
+        for interval in [
+            &mut housekeeping.interval,
+            &mut housekeeping.max_interval,
+            &mut listing_interval,
+        ] {
+            *interval = (*interval).clamp(INTERVALS.0, INTERVALS.1);
+        }
         let hierarchies =
             Hierarchies::detect(&roots.procfs, &roots.rootfs, cgroup_root.as_deref())?;
         let hierarchies = Arc::new(hierarchies);
@@ -300,11 +319,12 @@ impl MonitorBuilder {
         });
         let watcher = Watcher::spawn(
             Arc::clone(&hierarchies),
-            self.listing_interval,
+            listing_interval,
             Arc::clone(&metrics),
             Box::new(move |event| inlet.send(event)),
         )
         .map_err(StartError::Thread)?;
+        let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
         shortcomings.extend(node.latest().problems.iter().map(|problem| Shortcoming {
             what: format!("a fact about the node from {}", problem.path.display()),
             why: problem.cause.to_string(),
@@ -325,6 +345,7 @@ impl MonitorBuilder {
                 watcher,
                 log,
                 manager,
+                filesystems,
             }),
             hierarchies,
             shortcomings,
@@ -346,6 +367,7 @@ struct Running {
     watcher: Watcher,
     log: Option<KmsgReader>,
     manager: Manager,
+    filesystems: Refresher,
 }
 
 impl Monitor {
@@ -406,11 +428,12 @@ impl Drop for Monitor {
 
 impl Running {
     fn stop(self, view: &View) {
-        self.watcher.stop();
+        self.watcher.stop(Instant::now() + STOP_WATCHER);
         if let Some(log) = self.log {
             log.stop();
         }
         self.manager.stop();
+        self.filesystems.stop();
         view.stop(Instant::now() + STOP_SAMPLERS);
     }
 }

@@ -19,6 +19,7 @@ mod hostile;
 mod identity;
 mod nobody;
 mod oom;
+mod packaging;
 mod pipeline;
 mod prometheus;
 mod shutdown;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::agent::settings;
-use crate::cgroup::file::{FdBudget, ReadBuffer};
+use crate::cgroup::file::FdBudget;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{Cgroup, ContainerName, Hierarchies, ReadContext, Sample};
@@ -82,10 +82,7 @@ fn files(config: &Config, hierarchies: &Arc<Hierarchies>) -> Vec<Finding> {
         &settings::read_options(config),
     ));
     let namespaces = Arc::new(NetworkNamespaces::new(&config.roots.procfs));
-    let mut context = ReadContext {
-        buffer: ReadBuffer::default(),
-        namespaces,
-    };
+    let mut context = ReadContext::new(namespaces);
     let mut read = Vec::new();
     for name in [Some(ContainerName::root()), first_child(hierarchies)]
         .into_iter()

@@ -1,6 +1,7 @@
 //! COMPOSE: the `cgauge` program: a [`Monitor`] and the servers that answer for it, built, run and
 //! stopped within a deadline. A thin user of the library: no private doors.
 
+mod allocator;
 pub mod check;
 mod settings;
 
@@ -24,6 +25,7 @@ pub use check::check;
 /// When it cannot start: no cgroups, an address that is taken. The message says what to do.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let begun = Instant::now();
+    allocator::tune();
     // Addresses first: a second cgauge ends here, before it has read anything.
     let listeners = bind(&config).await?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
@@ -42,10 +44,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     announce(&monitor, &addresses, &config.server.url_base_prefix, begun);
     notify(&[sd_notify::NotifyState::Ready]);
 
+    let trimmer = tokio::spawn(trim_memory());
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    trimmer.abort();
     tracing::info!("stopping");
     notify(&[sd_notify::NotifyState::Stopping]);
     let end = async {
@@ -63,6 +67,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => anyhow::bail!("ended at once, by a second signal"),
     }
     Ok(())
+}
+
+async fn trim_memory() {
+    let mut ticks = tokio::time::interval(allocator::TRIM_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // An error says that the runtime is ending.
+        let _ = tokio::task::spawn_blocking(allocator::trim).await;
+    }
 }
 
 async fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {

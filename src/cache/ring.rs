@@ -16,7 +16,7 @@ const BLOCK_SAMPLES: usize = 32;
 pub struct Limits {
     /// Samples older than this, counted from the newest, are no longer given out.
     pub max_age: Duration,
-    /// Bytes of packed samples.
+    /// Bytes of packed samples, with their times.
     pub max_bytes: usize,
 }
 
@@ -48,6 +48,13 @@ struct Block {
     bytes: Vec<u8>,
 }
 
+impl Block {
+    /// Bytes that it takes, but for what blocks share.
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + self.times.len() * size_of::<Timestamp>()
+    }
+}
+
 /// The history of one container.
 #[derive(Debug, Default)]
 pub struct Ring {
@@ -72,7 +79,8 @@ impl Ring {
     pub fn push(&mut self, sample: &Sample) -> bool {
         let fits = self.open.shape.fits(sample);
         if !fits || self.open.times.len() >= BLOCK_SAMPLES {
-            let before = std::mem::take(&mut self.words);
+            let columns = self.words.len();
+            let before = std::mem::replace(&mut self.words, Vec::with_capacity(columns));
             self.seal(if fits {
                 Arc::clone(&self.open.shape)
             } else {
@@ -89,11 +97,14 @@ impl Ring {
 
     /// Closes the open block and begins another.
     fn seal(&mut self, shape: Arc<Shape>) {
+        let alike = self.open.bytes.len();
         let mut block = std::mem::replace(
             &mut self.open,
             Block {
                 shape,
-                ..Block::default()
+                times: Vec::with_capacity(BLOCK_SAMPLES),
+                // The blocks of one container are much alike.
+                bytes: Vec::with_capacity(alike),
             },
         );
         if block.times.is_empty() {
@@ -101,7 +112,7 @@ impl Ring {
         }
         block.bytes.shrink_to_fit();
         block.times.shrink_to_fit();
-        self.sealed_bytes += block.bytes.len();
+        self.sealed_bytes += block.cost();
         self.sealed.push_back(Arc::new(block));
     }
 
@@ -112,7 +123,7 @@ impl Ring {
             if !expired && self.sealed_bytes <= self.limits.max_bytes {
                 break;
             }
-            self.sealed_bytes -= block.bytes.len();
+            self.sealed_bytes -= block.cost();
             self.sealed.pop_front();
         }
     }
@@ -170,9 +181,9 @@ impl Ring {
         Series { parts }
     }
 
-    /// Bytes of packed samples.
+    /// Bytes of packed samples, with their times.
     pub fn bytes(&self) -> usize {
-        self.sealed_bytes + self.open.bytes.len()
+        self.sealed_bytes + self.open.cost()
     }
 }
 
@@ -343,7 +354,7 @@ mod tests {
             assert!(!ring.push(&idle), "second {second}");
         }
         assert!(
-            ring.bytes() < 400,
+            ring.bytes() < 2_400,
             "{} bytes for idle samples",
             ring.bytes()
         );
@@ -360,5 +371,23 @@ mod tests {
         }
         assert!(ring.bytes() < 1_500, "{}", ring.bytes());
         assert!(ring.series(Range::default()).len() > 50);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_unbound_the_history() {
+        let limits = Limits {
+            max_age: Duration::from_secs(120),
+            max_bytes: 64 * 1024,
+        };
+        let mut ring = Ring::new(limits);
+        // Each sample a second before the one before: none is ever too old.
+        let mut same = Sample::default();
+        for second in (0..100_000).rev() {
+            same.timestamp = Timestamp(second * 1_000_000_000);
+            ring.push(&same);
+        }
+        assert!(ring.bytes() <= limits.max_bytes + 1_024, "{}", ring.bytes());
+        let kept: usize = ring.sealed.iter().map(|block| block.times.len()).sum();
+        assert!(kept * size_of::<Timestamp>() <= limits.max_bytes, "{kept}");
     }
 }

@@ -14,7 +14,7 @@ use super::hierarchy::{Controller, HierarchyId, Mode};
 use super::kind::MetricKind;
 use super::members::{self, SchedTotals};
 use super::name::ContainerName;
-use super::network::{Member, NetworkNamespaces};
+use super::network::{Interfaces, Member, NetworkNamespaces};
 use super::plan::{File, Parsed, Parser, Plan};
 use super::sockets::SOCKET_KINDS;
 use super::spec::{MemorySpec, Spec};
@@ -33,6 +33,19 @@ pub struct ReadContext {
     pub buffer: ReadBuffer,
     /// The network namespaces, shared by all threads.
     pub namespaces: Arc<NetworkNamespaces>,
+    /// The memory of the last sample's interfaces, for the next one's.
+    spare: Interfaces,
+}
+
+impl ReadContext {
+    /// With a buffer of its own.
+    pub fn new(namespaces: Arc<NetworkNamespaces>) -> Self {
+        Self {
+            buffer: ReadBuffer::default(),
+            namespaces,
+            spare: Interfaces::new(),
+        }
+    }
 }
 
 /// What a poll found.
@@ -168,6 +181,9 @@ impl Cgroup {
 
     /// Reads everything into `out`, which is cleared first.
     pub fn read(&mut self, context: &mut ReadContext, out: &mut Sample) -> Outcome {
+        if let Some(network) = out.network.take() {
+            context.spare = network.interfaces;
+        }
         out.clear();
         out.timestamp = Timestamp::now();
         self.polls = self.polls.wrapping_add(1);
@@ -184,7 +200,7 @@ impl Cgroup {
                 .memory
                 .anon_bytes
                 .zip(out.memory.file_bytes)
-                .map(|(a, b)| a + b);
+                .and_then(|(anon, file)| anon.checked_add(file));
         }
         if plan.network {
             self.read_network(context, out);
@@ -315,16 +331,19 @@ impl Cgroup {
             let fd = directory.open(name, plan, hierarchy, "cgroup.procs").ok()?;
             first_pid(buffer.read(fd).ok()?)
         };
-        let found = self
-            .member
-            .read(&namespaces, name.is_root(), &mut context.buffer, find);
-        out.network = found.map(|stats| (*stats).clone());
+        out.network = self.member.read(
+            &namespaces,
+            name.is_root(),
+            &mut context.buffer,
+            &mut context.spare,
+            find,
+        );
         self.plan.network_cost.record(started.elapsed());
         let kinds = self.plan.kinds;
         if SOCKET_KINDS.iter().any(|kind| kinds.contains(kind)) {
             let started = Instant::now();
-            let found = self.member.found().and_then(|(pid, namespace)| {
-                namespaces.sockets(namespace, pid, self.name.is_root(), kinds)
+            let found = self.member.found().and_then(|(process, namespace)| {
+                namespaces.sockets(namespace, process, self.name.is_root(), kinds)
             });
             out.sockets = found.map(|sockets| Box::new((*sockets).clone()));
             self.plan.sockets_cost.record(started.elapsed());
@@ -495,10 +514,7 @@ mod tests {
                     .unwrap();
             let plan = Arc::new(Plan::new(Arc::new(found), &ReadOptions::default()));
             let namespaces = Arc::new(NetworkNamespaces::new(Path::new("/proc")));
-            let context = ReadContext {
-                buffer: ReadBuffer::default(),
-                namespaces,
-            };
+            let context = ReadContext::new(namespaces);
             Self {
                 directory,
                 plan,
@@ -569,6 +585,18 @@ mod tests {
         assert_eq!(kept.read(&mut tree.context, &mut sample), Outcome::Gone);
         let stale = Some(1);
         assert!(kept.attach(HierarchyId(0), stale).is_err());
+    }
+
+    #[test]
+    fn absurd_figures_of_the_root_are_no_sum() {
+        let mut tree = Tree::new();
+        let huge = format!("anon {0}\nfile {0}\n", u64::MAX - 1);
+        tree.put("", &[("memory.stat", &huge)]);
+        let mut cgroup = tree.cgroup("/", 100);
+        let mut sample = Sample::default();
+        assert_eq!(cgroup.read(&mut tree.context, &mut sample), Outcome::Read);
+        assert_eq!(sample.memory.anon_bytes, Some(u64::MAX - 1));
+        assert_eq!(sample.memory.usage_bytes, None);
     }
 
     #[test]

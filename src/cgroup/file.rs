@@ -36,7 +36,7 @@ impl FdBudget {
     /// A budget of at most `wanted` descriptors. Raises the process's soft limit (and, where allowed,
     /// the hard one) to make room for them; takes less if it cannot.
     pub fn within_limits(wanted: usize) -> Self {
-        let needed = (wanted + RESERVED_DESCRIPTORS) as u64;
+        let needed = wanted.saturating_add(RESERVED_DESCRIPTORS) as u64;
         let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
             return Self::of(wanted);
         };

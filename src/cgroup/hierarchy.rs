@@ -316,8 +316,13 @@ fn below(root: &Path) -> Result<Vec<Hierarchy>, DetectError> {
     controllers_found
         .sort_by_key(|(path, controllers)| (usize::MAX - controllers.len(), path.clone()));
     let mut seen = HashSet::new();
-    let mut list = Vec::new();
-    for (path, controllers) in controllers_found {
+    let mut list: Vec<Hierarchy> = Vec::new();
+    for (path, mut controllers) in controllers_found {
+        // A controller is in one hierarchy: other directories that bear its name are none of its.
+        controllers.retain(|one| !list.iter().any(|found| found.controllers.contains(one)));
+        if controllers.is_empty() {
+            continue;
+        }
         let identity = std::fs::metadata(&path)
             .map(|meta| (meta.dev(), meta.ino()))
             .map_err(error)?;
@@ -437,6 +442,11 @@ mod tests {
         assert_eq!((found.mode, found.count()), (Mode::V1, 1));
         std::fs::write(directory.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
         assert_eq!(detect().unwrap().mode, Mode::V2);
+        std::fs::remove_file(directory.path().join("cgroup.controllers")).unwrap();
+        for copy in 0..300 {
+            std::fs::create_dir(directory.path().join(format!("memory,{copy}"))).unwrap();
+        }
+        assert_eq!(detect().unwrap().count(), 2, "one for each controller");
         let gone = Hierarchies::detect(
             Path::new("/proc"),
             Path::new("/"),

@@ -22,6 +22,7 @@ pub mod file;
 pub mod v1;
 pub mod v2;
 pub mod plan;
+pub mod pod;
 pub mod network;
 pub mod members;
 pub mod container;

@@ -55,6 +55,11 @@ impl ContainerName {
         Self(bytes.into())
     }
 
+    /// The name that [`as_bytes`](Self::as_bytes) gave.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
     /// The child called `element` (one path element, as the kernel gave it).
     pub fn child(&self, element: &OsStr) -> Self {
         let mut bytes = Vec::with_capacity(self.0.len() + 1 + element.len());
@@ -73,10 +78,14 @@ impl ContainerName {
 
     /// Whether `self` is `ancestor` or lies below it. `/foobar` does not lie below `/foo`.
     pub fn is_within(&self, ancestor: &Self) -> bool {
-        ancestor.is_root()
-            || self
-                .0
-                .strip_prefix(&*ancestor.0)
+        ancestor.holds(&self.0)
+    }
+
+    /// Whether the container whose name has these bytes is this one or lies below it.
+    pub fn holds(&self, name: &[u8]) -> bool {
+        self.is_root()
+            || name
+                .strip_prefix(&*self.0)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 

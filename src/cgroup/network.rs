@@ -3,7 +3,8 @@
 //! A cgroup has no network of its own: its processes are in a namespace, and the namespace has
 //! interfaces. Any live member leads to it (`/proc/PID/ns/net`), and `/proc/PID/net/dev` shows it. The
 //! file is opened for each read and closed again: an open one would keep a dead container's
-//! namespace, and the devices in it, alive.
+//! namespace, and the devices in it, alive. Each read makes sure of the namespace first: process ids
+//! are used again, and runtimes move a container's first process to its namespace after a moment.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -11,10 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
 use parking_lot::Mutex;
 
 use super::error::{Failure, ReadError};
-use super::file::ReadBuffer;
+use super::file::{ReadBuffer, open_directory, open_in};
 use super::format::{lines, number, words};
 use super::kind::KindSet;
 use super::sockets::{self, SocketStats};
@@ -26,6 +30,10 @@ const SHARED_FOR: Duration = Duration::from_millis(300);
 /// A namespace that nobody asked about for this long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 
+/// The most interfaces of one namespace; those after them are left out. A container may make as many
+/// as it likes in a namespace of its own.
+const MAX_INTERFACES: usize = 1_024;
+
 /// Interface names that mean the loopback or the host's end of a container's cable.
 const HIDDEN_PREFIXES: [&[u8]; 4] = [b"lo", b"veth", b"docker", b"nerdctl"];
 
@@ -35,14 +43,24 @@ pub struct NetworkNamespaces {
     procfs: PathBuf,
     /// The host's own namespace, and a process that is in it.
     host: Option<(u64, u32)>,
-    seen: Mutex<HashMap<u64, Seen>>,
+    seen: Mutex<Cache>,
     sockets: Mutex<HashMap<u64, (Instant, Arc<SocketStats>)>>,
+}
+
+/// The interfaces of a namespace, in the kernel's order.
+pub type Interfaces = Vec<(Arc<str>, InterfaceStats)>;
+
+#[derive(Debug, Default)]
+struct Cache {
+    namespaces: HashMap<u64, Seen>,
+    tidied: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Seen {
+    /// When the read was begun.
     at: Instant,
-    stats: Arc<NetworkStats>,
+    interfaces: Interfaces,
 }
 
 impl NetworkNamespaces {
@@ -66,16 +84,16 @@ impl NetworkNamespaces {
         &self.procfs
     }
 
-    /// The sockets of `namespace`, read through its member `pid` unless another container has just
-    /// done so. Not those of the host's own namespace, unless `host_too`.
+    /// The sockets of `namespace`, read through its member at `process` unless another container has
+    /// just done so. Not those of the host's own namespace, unless `host_too`.
     pub fn sockets(
         &self,
         namespace: u64,
-        pid: u32,
+        process: &Path,
         host_too: bool,
         kinds: KindSet,
     ) -> Option<Arc<SocketStats>> {
-        if self.host.is_some_and(|(inode, _)| inode == namespace) && !host_too {
+        if self.is_host(namespace) && !host_too {
             return None;
         }
         let known = self.sockets.lock().get(&namespace).cloned();
@@ -84,7 +102,7 @@ impl NetworkNamespaces {
         {
             return Some(stats);
         }
-        let stats = Arc::new(sockets::read(&self.procfs, pid, kinds));
+        let stats = Arc::new(sockets::read(process, kinds));
         let mut sockets = self.sockets.lock();
         sockets.retain(|_, (at, _)| at.elapsed() < FORGET_AFTER);
         sockets.insert(namespace, (Instant::now(), Arc::clone(&stats)));
@@ -103,81 +121,92 @@ impl NetworkNamespaces {
 
     /// The namespace that `pid` is in. Needs `CAP_SYS_PTRACE` for the processes of other users.
     pub fn of(&self, pid: u32) -> Result<u64, ReadError> {
-        let path = self.procfs.join(format!("{pid}/ns/net"));
+        let path = self.process(pid).join("ns/net");
         std::fs::metadata(&path)
             .map(|meta| meta.ino())
             .map_err(|source| ReadError::new("stat", path, source))
     }
 
-    /// The figures of `namespace`, read through its member `pid` unless another container has just
-    /// done so. With `host_too`, also those of the host's own namespace.
-    pub fn read(
+    fn process(&self, pid: u32) -> PathBuf {
+        self.procfs.join(pid.to_string())
+    }
+
+    fn is_host(&self, namespace: u64) -> bool {
+        self.host.is_some_and(|(inode, _)| inode == namespace)
+    }
+
+    /// The figures of `namespace` into `out`, read through its member at `process` (`/proc/PID`)
+    /// unless another container has just done so.
+    ///
+    /// # Errors
+    /// `ESRCH` if the process is in another namespace now.
+    fn read(
         &self,
         namespace: u64,
-        pid: u32,
-        host_too: bool,
+        process: &Path,
         buffer: &mut ReadBuffer,
-    ) -> Result<Arc<NetworkStats>, ReadError> {
-        let host = self.host.is_some_and(|(inode, _)| inode == namespace);
-        if host && !host_too {
-            return Ok(Arc::new(NetworkStats {
-                namespace,
-                host,
-                interfaces: Vec::new(),
-            }));
-        }
-        let known = self
-            .seen
-            .lock()
-            .get(&namespace)
-            .map(|seen| (seen.at, Arc::clone(&seen.stats)));
-        if let Some((at, stats)) = &known
-            && at.elapsed() < SHARED_FOR
+        out: &mut Interfaces,
+    ) -> Result<(), Errno> {
+        let begun = Instant::now();
+        if let Some(seen) = self.seen.lock().namespaces.get(&namespace)
+            && begun.saturating_duration_since(seen.at) < SHARED_FOR
         {
-            return Ok(Arc::clone(stats));
+            out.extend_from_slice(&seen.interfaces);
+            return Ok(());
         }
-        let path = self.procfs.join(format!("{pid}/net/dev"));
-        let file =
-            std::fs::File::open(&path).map_err(|source| ReadError::new("open", &path, source))?;
-        let text = buffer
-            .read_records(&file)
-            .map_err(|errno| ReadError::new("read", &path, errno))?;
-        let names = known
-            .as_ref()
-            .map_or(&[][..], |(_, stats)| &stats.interfaces);
-        let stats = Arc::new(NetworkStats {
-            namespace,
-            host,
-            interfaces: parse(text, names),
+        // One process, whatever becomes of its id meanwhile.
+        let process = open_directory(process)?;
+        if fstatat(&process, "ns/net", AtFlags::empty())?.st_ino != namespace {
+            return Err(Errno::ESRCH);
+        }
+        let text = buffer.read_records(open_in(&process, "net/dev")?)?;
+        let mut cache = self.seen.lock();
+        cache.tidy(begun);
+        let seen = cache.namespaces.entry(namespace).or_insert_with(|| Seen {
+            at: begun,
+            interfaces: Vec::new(),
         });
-        let mut seen = self.seen.lock();
-        let now = Instant::now();
-        seen.retain(|_, entry| now.duration_since(entry.at) < FORGET_AFTER);
-        seen.insert(
-            namespace,
-            Seen {
-                at: now,
-                stats: Arc::clone(&stats),
-            },
-        );
-        Ok(stats)
+        // Another thread may have begun later and been faster: counters must not go back.
+        if seen.at <= begun {
+            seen.at = begun;
+            parse(text, &mut seen.interfaces);
+        }
+        out.extend_from_slice(&seen.interfaces);
+        Ok(())
     }
 }
 
-/// The interfaces of `/proc/PID/net/dev`, but for the loopback and the host's ends of cables. Names
-/// that are in `known` are shared with it. Lines that do not fit are passed over.
-fn parse(text: &[u8], known: &[(Arc<str>, InterfaceStats)]) -> Vec<(Arc<str>, InterfaceStats)> {
-    let mut interfaces = Vec::new();
+impl Cache {
+    /// Forgets, once in a while, what nobody asks about.
+    fn tidy(&mut self, now: Instant) {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        if self.tidied.is_some_and(|at| since(at) < FORGET_AFTER) {
+            return;
+        }
+        self.tidied = Some(now);
+        self.namespaces
+            .retain(|_, seen| since(seen.at) < FORGET_AFTER);
+    }
+}
+
+/// Replaces `interfaces` by those of `/proc/PID/net/dev`, but for the loopback and the host's ends of
+/// cables. Names that are there already are kept, so that nothing is allocated for them. Lines that
+/// do not fit are passed over.
+fn parse(text: &[u8], interfaces: &mut Interfaces) {
+    let mut count = 0;
     for line in lines(text) {
+        if count == MAX_INTERFACES {
+            break;
+        }
         let Some(colon) = line.iter().rposition(|&byte| byte == b':') else {
             continue;
         };
         let name = line[..colon].trim_ascii();
-        let lower = name.to_ascii_lowercase();
-        if HIDDEN_PREFIXES
-            .iter()
-            .any(|prefix| lower.starts_with(prefix))
-        {
+        let is_hidden = HIDDEN_PREFIXES.iter().any(|prefix| {
+            name.get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        });
+        if is_hidden {
             continue;
         }
         let mut columns = [None; 16];
@@ -202,11 +231,6 @@ fn parse(text: &[u8], known: &[(Arc<str>, InterfaceStats)]) -> Vec<(Arc<str>, In
         if rx_bytes.is_none() || tx_bytes.is_none() {
             continue;
         }
-        let name = String::from_utf8_lossy(name);
-        let name = known
-            .iter()
-            .find(|(known, _)| **known == *name)
-            .map_or_else(|| Arc::from(&*name), |(known, _)| Arc::clone(known));
         let stats = InterfaceStats {
             rx_bytes,
             rx_packets,
@@ -217,62 +241,101 @@ fn parse(text: &[u8], known: &[(Arc<str>, InterfaceStats)]) -> Vec<(Arc<str>, In
             tx_errors,
             tx_dropped,
         };
-        interfaces.push((name, stats));
+        let rest = &interfaces[count..];
+        match rest.iter().position(|(known, _)| known.as_bytes() == name) {
+            Some(at) => interfaces.swap(count, count + at),
+            None => {
+                let name = Arc::from(&*String::from_utf8_lossy(name));
+                interfaces.push((name, stats));
+                let last = interfaces.len() - 1;
+                interfaces.swap(count, last);
+            }
+        }
+        interfaces[count].1 = stats;
+        count += 1;
     }
-    interfaces
+    interfaces.truncate(count);
 }
 
 /// The process whose namespace stands for a container, looked up again when it may have changed.
 #[derive(Debug, Default)]
 pub struct Member {
-    found: Option<(u32, u64)>,
+    found: Option<Found>,
     look_again: Option<Instant>,
+    /// How long the last look was trusted.
+    trust: Duration,
 }
 
-/// How long a member is trusted, and how long the lack of one: `cgroup.procs` is not free to read,
-/// and a process may move to another namespace.
-const TRUST_MEMBER: Duration = Duration::from_secs(15);
+#[derive(Debug)]
+struct Found {
+    /// `/proc/PID` of the member.
+    process: PathBuf,
+    namespace: u64,
+}
+
+/// How long a member is trusted at first, and how long at last: `cgroup.procs` is not free to read,
+/// and a process may move to another namespace, as that of a new container does.
+const TRUST_MEMBER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 impl Member {
-    /// The member and its namespace, as of the last look.
-    pub fn found(&self) -> Option<(u32, u64)> {
-        self.found
+    /// The member (`/proc/PID`) and its namespace, as of the last look.
+    pub fn found(&self) -> Option<(&Path, u64)> {
+        let found = self.found.as_ref()?;
+        Some((&found.process, found.namespace))
     }
 
     /// Looks for a member at the next poll: processes may have come or gone.
     pub fn forget(&mut self) {
         self.look_again = None;
+        self.trust = Duration::ZERO;
     }
 
     /// The figures of the container whose first member `find` gives. `None` if it has no member, or
-    /// its namespace may not be looked at.
+    /// its namespace may not be looked at. Those of the host's own namespace have no interfaces but
+    /// for the root. `spare` is taken for the interfaces.
     pub fn read(
         &mut self,
         namespaces: &NetworkNamespaces,
         is_root: bool,
         buffer: &mut ReadBuffer,
-        mut find: impl FnMut(&mut ReadBuffer) -> Option<u32>,
-    ) -> Option<Arc<NetworkStats>> {
-        let due = self.look_again.is_none_or(|at| at <= Instant::now());
-        if due {
-            self.found = find(buffer).and_then(|pid| Some((pid, namespaces.of(pid).ok()?)));
-            self.look_again = Some(Instant::now() + TRUST_MEMBER);
+        spare: &mut Interfaces,
+        find: impl FnOnce(&mut ReadBuffer) -> Option<u32>,
+    ) -> Option<NetworkStats> {
+        let now = Instant::now();
+        if self.look_again.is_none_or(|at| at <= now) {
+            self.found = find(buffer).and_then(|pid| {
+                Some(Found {
+                    process: namespaces.process(pid),
+                    namespace: namespaces.of(pid).ok()?,
+                })
+            });
+            let (first, last) = TRUST_MEMBER;
+            self.trust = self.trust.saturating_mul(2).clamp(first, last);
+            self.look_again = Some(now + self.trust);
         }
-        let (pid, namespace) = self.found?;
-        match namespaces.read(namespace, pid, is_root, buffer) {
-            Ok(stats) => Some(stats),
-            Err(error) => {
-                if error.kind() == Failure::Absent {
+        let found = self.found.as_ref()?;
+        let host = namespaces.is_host(found.namespace);
+        spare.clear();
+        if is_root || !host {
+            let read = namespaces.read(found.namespace, &found.process, buffer, spare);
+            if let Err(errno) = read {
+                if Failure::from(errno) == Failure::Absent {
                     self.forget();
                 }
                 self.found = None;
-                None
+                return None;
             }
         }
+        Some(NetworkStats {
+            namespace: self.found.as_ref()?.namespace,
+            host,
+            interfaces: std::mem::take(spare),
+        })
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -288,7 +351,8 @@ broken: 1 2
 
     #[test]
     fn interfaces_without_the_loopback_and_cable_ends() {
-        let found = parse(DEV, &[]);
+        let mut found = Interfaces::new();
+        parse(DEV, &mut found);
         let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["eth0", "eth0:1"]);
         let eth0 = found[0].1;
@@ -310,17 +374,75 @@ broken: 1 2
             ),
             (Some(7), Some(6), Some(5), Some(4))
         );
-        let again = parse(DEV, &found);
-        assert!(
-            Arc::ptr_eq(&found[0].0, &again[0].0),
-            "names are shared between reads"
+        let first = Arc::clone(&found[0].0);
+        parse(
+            b"eth1: 2 2 0 0 0 0 0 0 2 2 0 0\neth0: 3 3 0 0 0 0 0 0 3 3 0 0\n",
+            &mut found,
         );
+        let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["eth1", "eth0"]);
+        assert_eq!(found[1].1.rx_bytes, Some(3));
+        assert!(Arc::ptr_eq(&first, &found[1].0), "names are kept");
     }
 
     #[test]
     fn garbage_gives_nothing() {
         for text in [&b""[..], b":", b"\xff\xff:\xff", b"a: b c d", b"eth0: 1"] {
-            assert!(parse(text, &[]).is_empty(), "{text:?}");
+            let mut found = Interfaces::new();
+            parse(text, &mut found);
+            assert!(found.is_empty(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn interfaces_without_number_are_bounded() {
+        let text: String = (0..MAX_INTERFACES * 3)
+            .map(|at| format!("dummy{at}: 1 1 0 0 0 0 0 0 1 1 0 0\n"))
+            .collect();
+        let mut found = Interfaces::new();
+        parse(text.as_bytes(), &mut found);
+        assert_eq!(found.len(), MAX_INTERFACES);
+    }
+
+    /// A procfs with one process in the network namespace `namespace` (a file of that inode).
+    fn process(procfs: &Path, pid: u32, received: u64) -> u64 {
+        let path = procfs.join(pid.to_string());
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(path.join("ns")).unwrap();
+        std::fs::create_dir_all(path.join("net")).unwrap();
+        let namespace = procfs.join(format!("namespace-of-{received}"));
+        std::fs::write(&namespace, "").unwrap();
+        std::os::unix::fs::symlink(&namespace, path.join("ns/net")).unwrap();
+        let text = format!("eth0: {received} 1 0 0 0 0 0 0 1 1 0 0\n");
+        std::fs::write(path.join("net/dev"), text).unwrap();
+        std::fs::metadata(namespace).unwrap().ino()
+    }
+
+    #[test]
+    fn a_process_id_used_again_does_not_lead_to_anothers_figures() {
+        let procfs = tempfile::tempdir().unwrap();
+        let first = process(procfs.path(), 7, 100);
+        let namespaces = NetworkNamespaces::new(procfs.path());
+        let (mut member, mut buffer) = (Member::default(), ReadBuffer::default());
+        let mut read = |member: &mut Member| {
+            // What others have just read would hide what is there now.
+            namespaces.seen.lock().namespaces.clear();
+            member.read(&namespaces, false, &mut buffer, &mut Vec::new(), |_| {
+                Some(7)
+            })
+        };
+        let found = read(&mut member).unwrap();
+        assert_eq!(
+            (found.namespace, found.interfaces[0].1.rx_bytes),
+            (first, Some(100))
+        );
+        let second = process(procfs.path(), 7, 5);
+        assert_ne!(first, second);
+        assert_eq!(read(&mut member), None, "who is that?");
+        let found = read(&mut member).unwrap();
+        assert_eq!(
+            (found.namespace, found.interfaces[0].1.rx_bytes),
+            (second, Some(5))
+        );
     }
 }

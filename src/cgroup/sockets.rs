@@ -204,10 +204,10 @@ pub const ADVANCED_TCP: [&str; 99] = [
 pub const SOCKET_KINDS: KindSet =
     KindSet::of(&[MetricKind::Tcp, MetricKind::AdvTcp, MetricKind::Udp]);
 
-/// Reads what `kinds` ask for, of the namespace that process `pid` is in.
-pub fn read(procfs: &Path, pid: u32, kinds: KindSet) -> SocketStats {
+/// Reads what `kinds` ask for, of the namespace that the process at `process` (`/proc/PID`) is in.
+pub fn read(process: &Path, kinds: KindSet) -> SocketStats {
     let mut stats = SocketStats::default();
-    let path = |name: &str| procfs.join(format!("{pid}/net/{name}"));
+    let path = |name: &str| process.join("net").join(name);
     if kinds.contains(MetricKind::Tcp) {
         stats.tcp = tcp(&path("tcp")).unwrap_or_default();
         stats.tcp6 = tcp(&path("tcp6")).unwrap_or_default();
@@ -353,7 +353,7 @@ mod tests {
             std::fs::write(net.join(name), text).unwrap();
         }
         std::fs::write(net.join("snmp"), SNMP).unwrap();
-        let stats = read(root.path(), 7, SOCKET_KINDS);
+        let stats = read(&root.path().join("7"), SOCKET_KINDS);
         assert_eq!(
             (stats.tcp.established, stats.tcp.listen),
             (Some(2), Some(1))
@@ -372,7 +372,7 @@ mod tests {
         let of = |name| stats.advanced[ADVANCED_TCP.binary_search(&name).unwrap()];
         assert_eq!(of("activeopens"), Some(5452));
         assert_eq!((of("maxconn"), of("listendrops")), (None, None));
-        let nothing = read(root.path(), 7, KindSet::EMPTY);
+        let nothing = read(root.path(), KindSet::EMPTY);
         assert_eq!(nothing, SocketStats::default());
     }
 

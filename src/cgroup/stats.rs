@@ -343,6 +343,12 @@ pub struct NetworkStats {
     pub interfaces: Vec<(Arc<str>, InterfaceStats)>,
 }
 
+/// The most block devices that are kept of one container; a file with more is no kernel's.
+pub const MAX_DEVICES: usize = 4_096;
+
+/// The most CPUs: the kernel's own bound (`NR_CPUS`) is not above it anywhere.
+pub const MAX_CPUS: usize = 8_192;
+
 /// Everything that one poll of a container found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sample {
@@ -430,15 +436,23 @@ impl Sample {
 
     /// The entry of `device`, added if it is new.
     pub fn io_mut(&mut self, device: DeviceNumber) -> &mut IoStats {
+        // From the end: the lines of one device follow one another.
         let at = self
             .io
             .iter()
-            .position(|entry| entry.device == device)
+            .rposition(|entry| entry.device == device)
             .unwrap_or_else(|| {
                 self.io.push(IoStats::new(device));
                 self.io.len() - 1
             });
         &mut self.io[at]
+    }
+
+    /// As [`io_mut`](Self::io_mut) while there are less than [`MAX_DEVICES`].
+    pub(super) fn io_within_bounds(&mut self, device: DeviceNumber) -> Option<&mut IoStats> {
+        let bounded =
+            self.io.len() < MAX_DEVICES || self.io.last().is_some_and(|last| last.device == device);
+        bounded.then(|| self.io_mut(device))
     }
 
     /// The entry of huge pages of `page_size` bytes, added if it is new.
@@ -532,6 +546,18 @@ mod tests {
         assert_eq!(memory.working_set_bytes(), Some(6));
         memory.inactive_file_bytes = Some(40);
         assert_eq!(memory.working_set_bytes(), Some(0));
+    }
+
+    #[test]
+    fn devices_without_number_are_bounded() {
+        let mut sample = Sample::default();
+        for minor in 0..100_000 {
+            let device = DeviceNumber { major: 8, minor };
+            if let Some(entry) = sample.io_within_bounds(device) {
+                entry.ops.read = Some(1);
+            }
+        }
+        assert_eq!(sample.io.len(), MAX_DEVICES);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::log::PackedLog;
 use super::{Event, EventRequest, EventType};
+use crate::units::Timestamp;
 
 /// How many events of one type are kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,16 @@ impl EventLimits {
 #[derive(Debug, Default)]
 pub struct History {
     limits: EventLimits,
-    by_type: [VecDeque<Event>; EventType::ALL.len()],
+    by_type: [Events; EventType::ALL.len()],
+}
+
+/// The events of one type, oldest first.
+#[derive(Debug, Default)]
+struct Events {
+    /// Creations and deletions.
+    packed: PackedLog,
+    /// Others: few, and with more to tell.
+    plain: VecDeque<Event>,
 }
 
 impl History {
@@ -55,39 +66,46 @@ impl History {
         }
     }
 
-    /// Adds an event and drops what is beyond the limits of its type. The memory of dropped events is
-    /// given back as the history shrinks.
+    /// Adds an event and drops what is beyond the limits of its type.
     pub fn push(&mut self, event: Event) {
         let kind = event.kind.event_type();
         let limit = self.limits.of(kind);
         let events = &mut self.by_type[kind.index()];
         let oldest = limit.age.map(|age| event.noticed.saturating_sub(age));
-        events.push_back(event);
+        if let Err(event) = events.packed.push(event) {
+            events.plain.push_back(event);
+        }
         while events
-            .front()
-            .is_some_and(|first| oldest.is_some_and(|oldest| first.noticed <= oldest))
+            .first_noticed()
+            .is_some_and(|first| Some(first) <= oldest)
             || limit.number.is_some_and(|number| events.len() > number)
         {
             events.pop_front();
-        }
-        if events.capacity() > 64 && events.len() < events.capacity() / 4 {
-            events.shrink_to(events.len() * 2);
         }
     }
 
     /// The events that `request` wants, by time; among equals in the order of publication.
     pub fn past(&self, request: &EventRequest) -> Vec<Event> {
-        let mut found: Vec<&Event> = self
-            .by_type
-            .iter()
-            .flatten()
-            .filter(|event| request.wants(event))
-            .collect();
+        let mut found: Vec<Event> = Vec::new();
+        for kind in &request.types {
+            let events = &self.by_type[kind.index()];
+            let wanted = |name: &[u8], time| request.wants_of(name, time);
+            let packed = events
+                .packed
+                .iter()
+                .filter(|event| wanted(event.name, event.timestamp));
+            found.extend(packed.map(|event| event.unpack()));
+            let plain = events.plain.iter().filter(|event| request.wants(event));
+            found.extend(plain.cloned());
+        }
         found.sort_by_key(|event| (event.timestamp, event.id));
+        // A type that is named twice.
+        found.dedup_by_key(|event| event.id);
         let skip = found
             .len()
             .saturating_sub(request.max.unwrap_or(usize::MAX));
-        found.into_iter().skip(skip).cloned().collect()
+        found.drain(..skip);
+        found
     }
 
     /// How many events of a type are kept.
@@ -96,12 +114,30 @@ impl History {
     }
 }
 
+impl Events {
+    fn len(&self) -> usize {
+        self.packed.len() + self.plain.len()
+    }
+
+    fn first_noticed(&self) -> Option<Timestamp> {
+        let packed = self.packed.first().map(|event| event.noticed);
+        packed.or(self.plain.front().map(|event| event.noticed))
+    }
+
+    fn pop_front(&mut self) {
+        if self.packed.len() > 0 {
+            self.packed.pop_front();
+        } else {
+            self.plain.pop_front();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cgroup::ContainerName;
     use crate::event::EventKind;
-    use crate::units::Timestamp;
 
     fn event(id: u64, second: i64, container: &str, kind: EventKind) -> Event {
         let time = Timestamp(second * 1_000_000_000);

@@ -5,6 +5,7 @@
 //! many; it never delays the writer.
 
 pub mod kill;
+mod log;
 pub mod history;
 pub mod bus;
 
@@ -147,14 +148,19 @@ impl EventRequest {
 
     /// Whether `event` is wanted, but for the limit of their number.
     pub fn wants(&self, event: &Event) -> bool {
+        self.types.contains(&event.kind.event_type())
+            && self.wants_of(event.container.as_bytes(), event.timestamp)
+    }
+
+    /// Whether an event of this container at this time is wanted, if its type is.
+    fn wants_of(&self, name: &[u8], timestamp: Timestamp) -> bool {
         let container = if self.subcontainers {
-            event.container.is_within(&self.container)
+            self.container.holds(name)
         } else {
-            event.container == self.container
+            self.container.as_bytes() == name
         };
         container
-            && self.types.contains(&event.kind.event_type())
-            && self.start.is_none_or(|start| event.timestamp >= start)
-            && self.end.is_none_or(|end| event.timestamp <= end)
+            && self.start.is_none_or(|start| timestamp >= start)
+            && self.end.is_none_or(|end| timestamp <= end)
     }
 }

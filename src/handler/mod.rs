@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use crate::cache::{Limits, Range, Ring, Series};
+use crate::cache::{Derived, Limits, Range, Ring, Series, Summary};
 use crate::cgroup::container::Outcome;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
@@ -34,7 +34,7 @@ const MAX_WAITERS: usize = 1_024;
 /// for one that is under way.
 #[derive(Debug)]
 enum Pending {
-    Attach(HierarchyId, Option<u64>),
+    Attach(HierarchyId, u64),
     Detach(HierarchyId),
     Members,
 }
@@ -47,11 +47,16 @@ pub struct Handler {
     incarnation: u64,
     /// When the cgroup was made, as far as was known when it was noticed.
     noticed: Timestamp,
+    /// Whether it is polled at all.
+    is_polled: bool,
     pending: Mutex<Vec<Pending>>,
     reader: Mutex<Reader>,
     history: Mutex<Ring>,
+    summary: Mutex<Summary>,
     spec: RwLock<Option<Arc<Spec>>>,
     spec_is_old: AtomicBool,
+    /// Whether a poll is on its way because settings were written.
+    hastened: AtomicBool,
     demand: Mutex<Demand>,
     removed: AtomicBool,
     oom_kills: AtomicU64,
@@ -76,6 +81,18 @@ struct Demand {
     polled: Option<Instant>,
     queued: bool,
     waiters: Vec<oneshot::Sender<()>>,
+    /// What came up while another thread was at the container: for that one to ask for again.
+    missed: Missed,
+}
+
+/// Work that found another thread at the container. No thread ever waits for another: a slow file
+/// would hold them up one by one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Missed {
+    /// A poll that somebody wants.
+    pub poll: bool,
+    /// A look at the OOM kill counter.
+    pub oom_check: bool,
 }
 
 /// What is told of a container when its handler is made.
@@ -90,6 +107,8 @@ pub struct NewHandler {
     /// Whether it was there before the monitor: OOM kills that its counters have already are then
     /// none of ours.
     pub preexisting: bool,
+    /// Whether it is polled at all, be it on demand.
+    pub polled: bool,
 }
 
 /// What a poll has found beside the sample.
@@ -99,6 +118,8 @@ pub(crate) struct Polled {
     pub next: Option<Duration>,
     /// OOM kills since the last look.
     pub new_oom_kills: u64,
+    /// What is to be done again.
+    pub missed: Missed,
 }
 
 impl Handler {
@@ -116,6 +137,7 @@ impl Handler {
             name: new.name,
             incarnation: new.incarnation,
             noticed: new.noticed,
+            is_polled: new.polled,
             pending: Mutex::default(),
             reader: Mutex::new(Reader {
                 cgroup,
@@ -125,8 +147,10 @@ impl Handler {
                 never_polled: true,
             }),
             history: Mutex::new(Ring::new(limits)),
+            summary: Mutex::default(),
             spec: RwLock::new(None),
             spec_is_old: AtomicBool::new(true),
+            hastened: AtomicBool::new(false),
             demand: Mutex::default(),
             removed: AtomicBool::new(false),
             oom_kills: AtomicU64::new(0),
@@ -154,6 +178,11 @@ impl Handler {
             .unwrap_or(self.noticed)
     }
 
+    /// Whether somebody has written to its settings since they were read.
+    pub(crate) fn settings_are_old(&self) -> bool {
+        self.spec_is_old.load(Relaxed)
+    }
+
     /// Its settings; `None` before the first poll.
     pub fn spec(&self) -> Option<Arc<Spec>> {
         self.spec.read().clone()
@@ -174,6 +203,11 @@ impl Handler {
         self.history.lock().series(range)
     }
 
+    /// What it used over the last minute, hour and day; `None` before the first sample.
+    pub fn derived(&self) -> Option<Derived> {
+        self.summary.lock().derived()
+    }
+
     /// OOM kills of processes in it since it was noticed.
     pub fn oom_kills(&self) -> u64 {
         self.oom_kills.load(Relaxed)
@@ -189,8 +223,10 @@ impl Handler {
         self.oom_kills.fetch_add(1, Relaxed);
     }
 
-    /// The container has a directory in `hierarchy`.
+    /// The container has a directory in `hierarchy`. One without an inode was gone before it could be
+    /// looked at: what has its name by the time of the poll is another container's.
     pub(crate) fn attach(&self, hierarchy: HierarchyId, inode: Option<u64>) {
+        let Some(inode) = inode else { return };
         self.pending.lock().push(Pending::Attach(hierarchy, inode));
         self.spec_is_old.store(true, Relaxed);
     }
@@ -208,9 +244,11 @@ impl Handler {
         }
     }
 
-    /// Somebody wrote to a setting.
-    pub(crate) fn settings_changed(&self) {
+    /// Somebody wrote to a setting. True if a poll is to be hastened for it; false if one has been for
+    /// an earlier write already.
+    pub(crate) fn settings_changed(&self) -> bool {
         self.spec_is_old.store(true, Relaxed);
+        self.is_polled && !self.hastened.swap(true, Relaxed)
     }
 
     /// The container has gone: nothing is read of it any more, and its descriptors are given back as
@@ -230,13 +268,18 @@ impl Handler {
         sample: &mut Sample,
         housekeeping: &Housekeeping,
     ) -> Polled {
-        // Who asks from now on wants a later poll than this one.
-        let waiters = {
+        let (mut reader, waiters) = {
             let mut demand = self.demand.lock();
+            let Some(reader) = self.reader.try_lock() else {
+                demand.missed.poll = true;
+                return Polled::default();
+            };
+            // Who asks from now on wants a later poll than this one.
             demand.queued = false;
-            std::mem::take(&mut demand.waiters)
+            demand.missed.poll = false;
+            self.hastened.store(false, Relaxed);
+            (reader, std::mem::take(&mut demand.waiters))
         };
-        let mut reader = self.reader.lock();
         if self.is_removed() {
             reader.close(self);
             return Polled::default();
@@ -246,6 +289,11 @@ impl Handler {
         let mut polled = Polled::default();
         if outcome == Outcome::Read {
             let changed = self.history.lock().push(sample);
+            self.summary.lock().push(
+                sample.timestamp,
+                sample.cpu.usage_ns,
+                sample.memory.working_set_bytes(),
+            );
             reader.interval = housekeeping.next(reader.interval, changed);
             let busy = reader.interval == housekeeping.interval;
             reader.cgroup.keep_open(busy);
@@ -259,7 +307,10 @@ impl Handler {
             reader.interval
         });
         drop(reader);
-        self.demand.lock().polled = Some(Instant::now());
+        let mut demand = self.demand.lock();
+        demand.polled = Some(Instant::now());
+        polled.missed = std::mem::take(&mut demand.missed);
+        drop(demand);
         for waiter in waiters {
             // An error says that whoever asked has given up.
             let _ = waiter.send(());
@@ -268,15 +319,26 @@ impl Handler {
     }
 
     /// Looks only whether the OOM killer was here.
-    pub(crate) fn check_oom_kills(&self, context: &mut ReadContext) -> u64 {
+    pub(crate) fn check_oom_kills(&self, context: &mut ReadContext) -> Polled {
         self.oom_check_queued.store(false, Relaxed);
-        let mut reader = self.reader.lock();
+        let mut polled = Polled::default();
+        let mut reader = {
+            let mut demand = self.demand.lock();
+            let Some(reader) = self.reader.try_lock() else {
+                demand.missed.oom_check = true;
+                return polled;
+            };
+            reader
+        };
         if self.is_removed() {
-            return 0;
+            return polled;
         }
         reader.take_over(self);
         let counted = reader.cgroup.read_oom_kills(context);
-        reader.new_oom_kills(counted)
+        polled.new_oom_kills = reader.new_oom_kills(counted);
+        drop(reader);
+        polled.missed = std::mem::take(&mut self.demand.lock().missed);
+        polled
     }
 
     /// Notes that somebody wants a poll, unless one has finished within `max_age` or nobody will do
@@ -286,7 +348,7 @@ impl Handler {
         let fresh = demand
             .polled
             .is_some_and(|polled| polled.elapsed() <= max_age);
-        if fresh || self.is_removed() || demand.waiters.len() >= MAX_WAITERS {
+        if fresh || !self.is_polled || self.is_removed() || demand.waiters.len() >= MAX_WAITERS {
             return None;
         }
         let (waiter, done) = oneshot::channel();
@@ -301,7 +363,7 @@ impl Reader {
         for pending in std::mem::take(&mut *handler.pending.lock()) {
             match pending {
                 Pending::Attach(hierarchy, inode) => {
-                    if let Err(error) = self.cgroup.attach(hierarchy, inode) {
+                    if let Err(error) = self.cgroup.attach(hierarchy, Some(inode)) {
                         tracing::debug!(%error, "container has gone, or may not be looked at");
                     }
                 }
@@ -343,3 +405,7 @@ impl Reader {
         self.cgroup.close();
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -16,7 +16,6 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{Handler, Housekeeping};
-use crate::cgroup::file::ReadBuffer;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::{ReadContext, Sample};
 use crate::self_metrics::SelfMetrics;
@@ -27,11 +26,21 @@ const GRID: Duration = Duration::from_millis(50);
 /// How long after its creation a container is polled for the first time.
 const FIRST_POLL_AFTER: Duration = Duration::from_millis(5);
 
+/// Between two polls of a container because of writes to its settings: whoever owns a part of the tree
+/// can write to it without end.
+const POLL_AFTER_WRITE: Duration = Duration::from_millis(50);
+
 /// A thread that has been at one container for longer is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// The most threads there may be while others are stuck.
 const MAX_THREADS: usize = 16;
+
+/// When a poll is due whose time cannot be reckoned: never, as far as a process lives.
+const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// Queue entries below which void ones are left alone.
+const MIN_TIDY: usize = 1_024;
 
 /// Called with a container and the OOM kills that its counters newly tell.
 pub type OomKillsCounted = Arc<dyn Fn(&Arc<Handler>, u64) + Send + Sync>;
@@ -53,6 +62,8 @@ struct Queue {
     urgent: VecDeque<(Arc<Handler>, Job)>,
     /// By time.
     timed: BinaryHeap<Timed>,
+    /// The number of entries at which void ones are taken out.
+    tidy_at: usize,
     last_ticket: u64,
     stopping: bool,
 }
@@ -67,6 +78,15 @@ struct Timed {
     due: Instant,
     ticket: u64,
     handler: Weak<Handler>,
+}
+
+impl Timed {
+    /// Whether this is the newest entry of a container that is still there.
+    fn is_valid(&self) -> bool {
+        self.handler
+            .upgrade()
+            .is_some_and(|handler| handler.ticket.load(Relaxed) == self.ticket)
+    }
 }
 
 impl PartialEq for Timed {
@@ -189,6 +209,14 @@ impl Sampler {
         Some(done)
     }
 
+    /// Polls as settings have been written: at once, or in a moment if it has just been done.
+    pub fn hasten(&self, handler: &Arc<Handler>) {
+        if self.request(handler, POLL_AFTER_WRITE).is_none() {
+            self.shared.queue.lock().schedule(handler, POLL_AFTER_WRITE);
+            self.shared.wake.notify_one();
+        }
+    }
+
     /// Asks for a look at the OOM kill counter alone.
     pub fn check_oom_kills(&self, handler: &Arc<Handler>) {
         if !handler.oom_check_queued.swap(true, Relaxed) {
@@ -243,7 +271,13 @@ impl Queue {
     fn schedule(&mut self, handler: &Arc<Handler>, after: Duration) {
         self.last_ticket += 1;
         handler.ticket.store(self.last_ticket, Relaxed);
-        let due = Instant::now() + after;
+        let now = Instant::now();
+        let due = now.checked_add(after).unwrap_or(now + FAR_AWAY);
+        // Polls on demand leave void entries behind, which would stay until they are due.
+        if self.timed.len() >= self.tidy_at.max(MIN_TIDY) {
+            self.timed.retain(Timed::is_valid);
+            self.tidy_at = self.timed.len() * 2;
+        }
         self.timed.push(Timed {
             due,
             ticket: self.last_ticket,
@@ -260,10 +294,7 @@ impl Shared {
     }
 
     fn run(&self, busy_since: &AtomicU64) {
-        let mut context = ReadContext {
-            buffer: ReadBuffer::default(),
-            namespaces: Arc::clone(&self.namespaces),
-        };
+        let mut context = ReadContext::new(Arc::clone(&self.namespaces));
         let mut sample = Sample::default();
         while let Some((handler, job)) = self.next() {
             busy_since.store(self.now_ms(), Relaxed);
@@ -284,7 +315,7 @@ impl Shared {
         context: &mut ReadContext,
         sample: &mut Sample,
     ) {
-        let new_oom_kills = match job {
+        let polled = match job {
             Job::CheckOomKills => handler.check_oom_kills(context),
             Job::Poll => {
                 let started = Instant::now();
@@ -296,11 +327,21 @@ impl Shared {
                 if let Some(interval) = polled.next {
                     self.queue.lock().schedule(handler, interval);
                 }
-                polled.new_oom_kills
+                polled
             }
         };
-        if new_oom_kills > 0 {
-            (self.on_oom_kills)(handler, new_oom_kills);
+        let again = [
+            (polled.missed.poll, Job::Poll),
+            (polled.missed.oom_check, Job::CheckOomKills),
+        ];
+        for (_, job) in again.into_iter().filter(|(missed, _)| *missed) {
+            self.queue
+                .lock()
+                .urgent
+                .push_back((Arc::clone(handler), job));
+        }
+        if polled.new_oom_kills > 0 {
+            (self.on_oom_kills)(handler, polled.new_oom_kills);
         }
     }
 
@@ -353,5 +394,68 @@ impl Shared {
         let points = since.div_ceil(GRID.as_nanos());
         let offset = u64::try_from(points.saturating_mul(GRID.as_nanos())).unwrap_or(u64::MAX);
         self.started + Duration::from_nanos(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::file::FdBudget;
+    use crate::cgroup::plan::{Plan, ReadOptions};
+    use crate::cgroup::{ContainerName, Hierarchies};
+    use crate::handler::NewHandler;
+    use crate::units::Timestamp;
+    use std::path::Path;
+
+    fn handler() -> Option<Arc<Handler>> {
+        let directory = tempfile::tempdir().ok()?;
+        std::fs::write(directory.path().join("cgroup.controllers"), "").ok()?;
+        let root = Some(directory.path());
+        let found = Hierarchies::detect(Path::new("/proc"), Path::new("/"), root).ok()?;
+        let plan = Arc::new(Plan::new(Arc::new(found), &ReadOptions::default()));
+        let new = NewHandler {
+            name: ContainerName::root(),
+            incarnation: 1,
+            noticed: Timestamp::default(),
+            preexisting: true,
+            polled: true,
+        };
+        let budget = Arc::new(FdBudget::of(0));
+        let handler = Handler::new(new, &plan, &budget, Default::default(), Duration::ZERO);
+        Some(Arc::new(handler))
+    }
+
+    #[test]
+    fn polls_on_demand_leave_the_queue_bounded() {
+        let (mut queue, handlers) = (Queue::default(), [handler(), handler()]);
+        for _ in 0..100 * MIN_TIDY {
+            for handler in handlers.iter().flatten() {
+                queue.schedule(handler, Duration::from_secs(60));
+            }
+        }
+        let valid = queue.timed.iter().filter(|timed| timed.is_valid()).count();
+        assert_eq!(valid, 2);
+        assert!(queue.timed.len() <= MIN_TIDY, "{}", queue.timed.len());
+    }
+
+    #[test]
+    fn an_interval_beyond_all_time_is_never() {
+        let mut queue = Queue::default();
+        for handler in handler().iter() {
+            queue.schedule(handler, Duration::MAX);
+        }
+        assert!(
+            queue
+                .timed
+                .peek()
+                .is_some_and(|timed| timed.due > Instant::now())
+        );
+        let housekeeping = Housekeeping {
+            interval: Duration::MAX,
+            max_interval: Duration::MAX,
+            dynamic: true,
+        };
+        assert_eq!(housekeeping.next(Duration::MAX, false), Duration::MAX);
+        housekeeping.splay(b"/a");
     }
 }

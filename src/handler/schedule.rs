@@ -31,7 +31,10 @@ impl Housekeeping {
         if changed || !self.dynamic {
             return self.interval;
         }
-        (interval * 2).min(self.max_interval).max(self.interval)
+        interval
+            .saturating_mul(2)
+            .min(self.max_interval)
+            .max(self.interval)
     }
 
     /// When within its first interval a container is polled a second time: spread by a hash of its

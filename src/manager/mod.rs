@@ -92,10 +92,13 @@ impl OomDesk {
     /// A container's counter has grown by `number`.
     pub fn counted(&self, handler: &Handler, number: u64) {
         let followed = self.metrics.kmsg_state() == KmsgState::Following;
-        let kills = self
-            .matcher
-            .lock()
-            .counted(handler.name(), number, followed, Instant::now());
+        let kills = self.matcher.lock().counted(
+            handler.name(),
+            handler.incarnation(),
+            number,
+            followed,
+            Instant::now(),
+        );
         for kill in kills {
             self.publish(kill, Some(handler));
         }
@@ -184,6 +187,7 @@ impl Task {
     fn run(self, events: &Receiver<SourceEvent>) {
         let mut next_tick = Instant::now() + TICK;
         let mut node_read = Instant::now();
+        let mut node_reader: Option<JoinHandle<()>> = None;
         while !self.stop.load(std::sync::atomic::Ordering::Relaxed) {
             match events.recv_timeout(
                 next_tick
@@ -201,21 +205,34 @@ impl Task {
             if next_tick <= now {
                 next_tick = now + TICK;
                 self.tick(now);
-                if node_read.elapsed() >= self.parts.node_interval {
+                let at_it = node_reader
+                    .as_ref()
+                    .is_some_and(|thread| !thread.is_finished());
+                if node_read.elapsed() >= self.parts.node_interval && !at_it {
                     node_read = now;
-                    self.parts.node.refresh();
+                    node_reader = self.refresh_node();
                 }
             }
         }
         self.registry.clear();
     }
 
+    /// Reads the node's facts on a thread of its own: a mount that hangs must not hold up events, and
+    /// is not waited for at the end.
+    fn refresh_node(&self) -> Option<JoinHandle<()>> {
+        let node = Arc::clone(&self.parts.node);
+        std::thread::Builder::new()
+            .name("cgauge-node".into())
+            .spawn(move || drop(node.refresh()))
+            .inspect_err(|error| tracing::warn!(%error, "cannot read the node's facts again"))
+            .ok()
+    }
+
     fn tick(&self, now: Instant) {
         self.sampler.relieve();
         let overdue = self.desk.matcher.lock().overdue(now);
         for kill in overdue {
-            let handler = self.registry.get(&kill.victim);
-            self.desk.publish(kill, handler.as_deref());
+            self.publish(kill);
         }
     }
 
@@ -265,11 +282,13 @@ impl Task {
             hierarchy,
             inode,
         } = directory;
+        let polled = !(self.parts.skip_root && name.is_root());
         let new = NewHandler {
             name: name.clone(),
             incarnation,
             noticed,
             preexisting,
+            polled,
         };
         let interval = self.sampler.housekeeping().interval;
         let parts = &self.parts;
@@ -280,9 +299,7 @@ impl Task {
             parts.limits,
             interval,
         ));
-        if inode.is_some() {
-            handler.attach(hierarchy, inode);
-        }
+        handler.attach(hierarchy, inode);
         if let Some(old) = self.registry.insert(Arc::clone(&handler)) {
             // The tree removes before it adds; should it ever not, no handler is left behind.
             old.remove();
@@ -294,7 +311,7 @@ impl Task {
         self.parts
             .bus
             .publish(noticed, name.clone(), EventKind::ContainerCreation);
-        if !(self.parts.skip_root && name.is_root()) {
+        if polled {
             self.sampler.add(&handler);
         }
     }
@@ -328,8 +345,9 @@ impl Task {
             FileChange::MemoryEvents => self.sampler.check_oom_kills(&handler),
             FileChange::Members => handler.members_changed(),
             FileChange::Settings => {
-                handler.settings_changed();
-                drop(self.sampler.request(&handler, Duration::ZERO));
+                if handler.settings_changed() {
+                    self.sampler.hasten(&handler);
+                }
             }
             FileChange::Populated => {
                 handler.members_changed();
@@ -349,12 +367,104 @@ impl Task {
         // A kill without a cgroup of its own in the record is the root's.
         let victim = container(&record.task_memcg).unwrap_or_else(ContainerName::root);
         let exhausted = container(&record.oom_memcg).unwrap_or_else(ContainerName::root);
+        let now = self
+            .registry
+            .get(&victim)
+            .map(|handler| handler.incarnation());
         let kill = self
             .desk
             .matcher
             .lock()
-            .logged(record, victim, exhausted, Instant::now());
-        let handler = self.registry.get(&kill.victim);
+            .logged(record, victim, now, exhausted, Instant::now());
+        self.publish(kill);
+    }
+
+    /// Publishes a kill, and counts it on its container if that is still there.
+    fn publish(&self, kill: Kill) {
+        let handler = self.registry.get(&kill.victim).filter(|handler| {
+            kill.incarnation
+                .is_none_or(|incarnation| incarnation == handler.incarnation())
+        });
         self.desk.publish(kill, handler.as_deref());
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::cgroup::network::NetworkNamespaces;
+    use crate::cgroup::plan::ReadOptions;
+    use crate::cgroup::{Hierarchies, HierarchyId};
+    use crate::event::EventRequest;
+    use crate::handler::Housekeeping;
+    use crate::node::test_tree::TestTree;
+    use std::path::Path;
+
+    fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !there() {
+            assert!(Instant::now() < deadline, "not in time: {what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_node_file_that_hangs_holds_up_neither_events_nor_the_end() {
+        let host = TestTree::new();
+        host.file("root/cgroup/cgroup.controllers", "");
+        let meminfo = host.roots.procfs.join("meminfo");
+        let root = host.roots.rootfs.join("cgroup");
+        let found = Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(&root)).unwrap();
+        let metrics = Arc::new(SelfMetrics::default());
+        let bus = Arc::new(EventBus::new(Default::default(), Arc::clone(&metrics)));
+        let node = Arc::new(Node::read(host.roots.clone()));
+        nix::unistd::mkfifo(&meminfo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let parts = Parts {
+            plan: Arc::new(Plan::new(Arc::new(found), &ReadOptions::default())),
+            budget: Arc::new(FdBudget::of(0)),
+            limits: Limits::default(),
+            accept: Accept::default(),
+            skip_root: true,
+            bus: Arc::clone(&bus),
+            node: Arc::clone(&node),
+            node_interval: Duration::ZERO,
+            metrics: Arc::clone(&metrics),
+        };
+        let namespaces = Arc::new(NetworkNamespaces::new(Path::new("/proc")));
+        let sampler = Sampler::start(
+            1,
+            Housekeeping::default(),
+            namespaces,
+            Arc::clone(&metrics),
+            Arc::new(|_, _| {}),
+        );
+        let sampler = Arc::new(sampler.unwrap());
+        let desk = Arc::new(OomDesk::new(Arc::clone(&bus), metrics));
+        let (listed, _) = watch::channel(false);
+        let (manager, inlet) =
+            Manager::spawn(parts, Arc::default(), Arc::clone(&sampler), desk, listed).unwrap();
+
+        // A writer can be had as soon as somebody waits for one.
+        let mut writer = None;
+        let flags = nix::fcntl::OFlag::O_WRONLY | nix::fcntl::OFlag::O_NONBLOCK;
+        wait_for("the node is being read", || {
+            writer = nix::fcntl::open(&meminfo, flags, nix::sys::stat::Mode::empty()).ok();
+            writer.is_some()
+        });
+        let directory = Directory {
+            name: ContainerName::root(),
+            incarnation: 1,
+            hierarchy: HierarchyId(0),
+            inode: None,
+        };
+        assert!(inlet.send(SourceEvent::Tree(Change::Added(directory))));
+        wait_for("the event", || {
+            bus.past(&EventRequest::everything()).len() == 1
+        });
+        drop(inlet);
+        manager.stop();
+        sampler.stop(Instant::now() + Duration::from_secs(20));
+        drop(writer);
     }
 }

@@ -12,6 +12,7 @@ use nix::sys::statvfs::statvfs;
 use parking_lot::{Mutex, RwLock};
 
 use super::diskstats::{self, DiskIo};
+use super::fs_recent::Recent;
 use super::partitions::{self, LabelledPath, Partition, ROOT_LABEL};
 use super::prober::{NoAnswer, Prober};
 use super::reader::{Cause, Problem, Reader};
@@ -70,6 +71,18 @@ pub struct FsTable {
 }
 
 impl FsTable {
+    /// A table without any file system.
+    #[cfg(test)]
+    pub(crate) fn empty(timestamp: Timestamp) -> Self {
+        Self {
+            timestamp,
+            filesystems: Vec::new(),
+            problems: Vec::new(),
+            mounts: Vec::new(),
+            made: Instant::now(),
+        }
+    }
+
     /// The file system with this device name.
     pub fn by_device(&self, device: &str) -> Option<&FsInfo> {
         self.filesystems.iter().find(|fs| fs.device == device)
@@ -146,6 +159,7 @@ pub struct Filesystems {
     prober: Prober,
     labelled: RwLock<Vec<LabelledPath>>,
     latest: RwLock<Option<Arc<FsTable>>>,
+    recent: Recent,
     pass: Mutex<()>,
 }
 
@@ -163,6 +177,7 @@ impl Filesystems {
             prober,
             labelled: RwLock::default(),
             latest: RwLock::default(),
+            recent: Recent::default(),
             pass: Mutex::default(),
         }
     }
@@ -177,6 +192,11 @@ impl Filesystems {
     /// The last table, of whatever age. Never blocks.
     pub fn latest(&self) -> Option<Arc<FsTable>> {
         self.latest.read().clone()
+    }
+
+    /// The tables of the last minutes, oldest first. Never blocks.
+    pub fn recent(&self) -> Vec<Arc<FsTable>> {
+        self.recent.tables()
     }
 
     /// A table no older than the greatest age.
@@ -261,7 +281,15 @@ impl Filesystems {
     ///
     /// [`FsError::NoUuid`] if there is none.
     pub fn fs_by_uuid(&self, uuid: &str) -> Result<FsInfo, FsError> {
-        let table = self.table();
+        self.by_uuid_in(&self.table(), uuid)
+    }
+
+    /// As [`fs_by_uuid`](Self::fs_by_uuid), in a table that was made before: nothing is measured.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError::NoUuid`] if there is none.
+    pub fn by_uuid_in(&self, table: &FsTable, uuid: &str) -> Result<FsInfo, FsError> {
         let device = uuid::device(&self.roots, uuid);
         let found = device.and_then(|device| {
             let numbered = table
@@ -352,6 +380,7 @@ impl Filesystems {
             made,
         });
         *self.latest.write() = Some(Arc::clone(&table));
+        self.recent.push(Arc::clone(&table));
         table
     }
 

@@ -11,7 +11,9 @@
 //! | `memory` | `/proc/meminfo`, `/sys/kernel/mm/hugepages`, `/sys/devices/system/edac/mc` |
 //! | `disks`, `nics` | `/sys/block`, `/sys/class/net` |
 //! | `ids`, `cloud`, `version` | machine id, boot id, DMI, os-release |
-//! | `mounts`, `partitions`, `diskstats`, `prober`, `uuid`, `filesystem` | mountinfo, statvfs, `/proc/diskstats` |
+//! | `setup` | `/proc/cgroups`, the mount table |
+//! | `processes` | `/proc/PID/{stat,status,cgroup,fd}`, `/etc/passwd` |
+//! | `mounts`, `partitions`, `diskstats`, `prober`, `uuid`, `filesystem`, `fs_recent` | mountinfo, statvfs, `/proc/diskstats` |
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,7 @@ pub mod cpuinfo;
 pub mod disks;
 pub mod diskstats;
 pub mod filesystem;
+pub mod fs_recent;
 pub mod ids;
 pub mod latest;
 pub mod machine;
@@ -30,7 +33,9 @@ pub mod mounts;
 pub mod nics;
 pub mod partitions;
 pub mod prober;
+pub mod processes;
 pub mod reader;
+pub mod setup;
 pub mod topology;
 pub mod uuid;
 pub mod version;
@@ -38,6 +43,7 @@ pub mod version;
 pub use filesystem::{Filesystems, FsError, FsInfo, FsTable};
 pub use latest::{Node, Snapshot};
 pub use machine::MachineInfo;
+pub use processes::{Process, ProcessError};
 pub use reader::Problem;
 pub use version::VersionInfo;
 

@@ -5,8 +5,10 @@
 
 pub mod answer;
 pub mod error;
+pub mod rates;
 pub mod view;
 
 pub use answer::{ContainerInfo, InfoRequest, RequestOptions};
 pub use error::QueryError;
+pub use rates::{CpuCounters, CpuRates};
 pub use view::View;

@@ -14,8 +14,12 @@ use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::event::{Event, EventBus, EventRequest, Subscription};
 use crate::handler::{Handler, Sampler};
 use crate::manager::Registry;
-use crate::node::{FsError, FsInfo, FsTable, MachineInfo, Node, VersionInfo};
+use crate::node::setup::{self, Setup};
+use crate::node::{
+    FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
+};
 use crate::self_metrics::SelfMetrics;
+use crate::units::Timestamp;
 
 /// How long an answer about a container that has just been noticed waits for its first poll.
 const FIRST_POLL: Duration = Duration::from_secs(2);
@@ -87,6 +91,62 @@ impl View {
         self.measure(|node| node.filesystems().root_fs_info()).await
     }
 
+    /// The name of the node: of its `/etc/hostname`, else of this process's host.
+    pub fn node_name(&self) -> Option<String> {
+        setup::node_name(self.inner.node.roots())
+    }
+
+    /// When the node booted.
+    pub fn boot_time(&self) -> Option<Timestamp> {
+        setup::boot_time(self.inner.node.roots())
+    }
+
+    /// How cgroups are set up on the node. Reads two files of procfs.
+    pub fn setup(&self) -> Setup {
+        Setup::read(self.inner.node.roots())
+    }
+
+    /// The processes in a container itself, not below it; all of the node for `/`. Reads procfs, on a
+    /// thread that may block.
+    ///
+    /// # Errors
+    /// [`ProcessError`] if procfs cannot be read, or has too many processes.
+    pub async fn processes(&self, name: &ContainerName) -> Result<Vec<Process>, ProcessError> {
+        let (node, name) = (Arc::clone(&self.inner.node), name.clone());
+        let list = move || processes::list(node.roots(), &name);
+        match tokio::task::spawn_blocking(list).await {
+            Ok(answer) => answer,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    /// Whether there is a container of this name.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownContainer`] if there is none.
+    pub fn exists(&self, name: &ContainerName) -> Result<(), QueryError> {
+        self.find(name).map(drop)
+    }
+
+    /// The file systems as last measured, some seconds ago; `None` before the first time. Never
+    /// blocks.
+    pub fn latest_filesystems(&self) -> Option<Arc<FsTable>> {
+        self.inner.node.filesystems().latest()
+    }
+
+    /// The file systems as measured in the last minutes, oldest first. Never blocks.
+    pub fn recent_filesystems(&self) -> Vec<Arc<FsTable>> {
+        self.inner.node.filesystems().recent()
+    }
+
+    /// The file system with a UUID, as last measured.
+    ///
+    /// # Errors
+    /// [`FsError::NoUuid`] if there is none.
+    pub fn filesystem_by_uuid(&self, table: &FsTable, uuid: &str) -> Result<FsInfo, FsError> {
+        self.inner.node.filesystems().by_uuid_in(table, uuid)
+    }
+
     /// The file systems with a label: `root`, `docker-images` …
     ///
     /// # Errors
@@ -120,7 +180,7 @@ impl View {
     }
 
     /// One container: settings, direct children and samples. Waits for the first poll of one that
-    /// has just been noticed.
+    /// has just been noticed, and for the settings of one that was written to.
     ///
     /// # Errors
     /// [`QueryError::UnknownContainer`] if there is none of this name.
@@ -162,6 +222,27 @@ impl View {
         name: &ContainerName,
         options: &RequestOptions,
     ) -> Result<Vec<ContainerInfo>, QueryError> {
+        let handlers = self.select(name, options).await?;
+        let range = Range {
+            newest: options.count,
+            ..Range::default()
+        };
+        Ok(handlers
+            .iter()
+            .map(|handler| self.describe(handler, range, false))
+            .collect())
+    }
+
+    /// The handlers that [`container_info_v2`](Self::container_info_v2) tells of, polled as it says:
+    /// for answers that are made one container at a time.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownContainer`] if there is none of this name.
+    pub async fn select(
+        &self,
+        name: &ContainerName,
+        options: &RequestOptions,
+    ) -> Result<Vec<Arc<Handler>>, QueryError> {
         let handler = self.find(name)?;
         let handlers = if options.recursive {
             self.inner.registry.within(name)
@@ -175,14 +256,7 @@ impl View {
             }
             None => self.await_first_poll(&handlers).await,
         }
-        let range = Range {
-            newest: options.count,
-            ..Range::default()
-        };
-        Ok(handlers
-            .iter()
-            .map(|handler| self.describe(handler, range, false))
-            .collect())
+        Ok(handlers)
     }
 
     /// The handlers of a container and of everything below it, by name: for answers that are made
@@ -333,6 +407,16 @@ impl View {
             .collect();
         if !unpolled.is_empty() {
             self.poll(&unpolled, FIRST_POLL, Instant::now() + FIRST_POLL)
+                .await;
+        }
+        // Settings are read with a poll, too.
+        let rewritten: Vec<Arc<Handler>> = handlers
+            .iter()
+            .filter(|handler| handler.settings_are_old())
+            .cloned()
+            .collect();
+        if !rewritten.is_empty() {
+            self.poll(&rewritten, Duration::ZERO, Instant::now() + FIRST_POLL)
                 .await;
         }
     }

@@ -8,10 +8,11 @@
 //! - When the last one goes, the container is removed.
 //! - A directory that comes back while its container still has others belongs to the next container
 //!   of that name: the old one is removed, and its remaining directories are nobody's.
+//! - The root is the exception: a hierarchy that was unmounted and comes back joins it again.
 //! - Directories are told apart by inode. Knowing one already is normal (it was listed before its
 //!   event was read).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::cgroup::{ContainerName, HierarchyId};
 
@@ -122,7 +123,8 @@ impl Tree {
             self.removed(hierarchy, name, changes);
         }
         let entry = self.containers.entry(name.clone()).or_default();
-        let joins = entry.incarnation != 0 && entry.lost & hierarchy.bit() == 0;
+        let is_first = entry.lost & hierarchy.bit() == 0 || name.is_root();
+        let joins = entry.incarnation != 0 && is_first;
         if !joins {
             if entry.incarnation != 0 {
                 changes.push(Change::Removed {
@@ -266,12 +268,12 @@ impl Tree {
     pub fn missing(
         &self,
         hierarchy: HierarchyId,
-        listed: &HashMap<ContainerName, u64>,
+        listed: &HashSet<ContainerName>,
     ) -> Vec<ContainerName> {
         let mut gone: Vec<ContainerName> = self
             .containers
             .iter()
-            .filter(|(name, entry)| entry.known(hierarchy).is_some() && !listed.contains_key(*name))
+            .filter(|(name, entry)| entry.known(hierarchy).is_some() && !listed.contains(*name))
             .map(|(name, _)| name.clone())
             .collect();
         // Children before their parents, as the kernel removes them.

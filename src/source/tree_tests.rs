@@ -1,6 +1,5 @@
 use super::*;
 use proptest::prelude::*;
-use std::collections::HashSet;
 
 const CPU: HierarchyId = HierarchyId(0);
 const MEMORY: HierarchyId = HierarchyId(1);
@@ -122,6 +121,33 @@ fn watches_follow_their_directories() {
     assert_eq!(log.tree.removed(CPU, &name, &mut log.changes), Some(7));
     assert_eq!(log.tree.watch_count(), 0);
     assert!(!log.tree.watch_lost(7));
+}
+
+#[test]
+fn a_hierarchy_that_was_unmounted_and_comes_back_joins_the_root_again() {
+    let (mut tree, mut changes, root) = (Tree::default(), Vec::new(), ContainerName::root());
+    let made = |tree: &mut Tree, id, inode, changes: &mut Vec<Change>| {
+        tree.created(
+            HierarchyId(id),
+            &root,
+            Some(inode),
+            Learnt::ByListing,
+            changes,
+        );
+    };
+    made(&mut tree, 0, 1, &mut changes);
+    made(&mut tree, 1, 2, &mut changes);
+    made(&mut tree, 1, 3, &mut changes);
+    let kinds: Vec<&str> = changes
+        .iter()
+        .map(|change| match change {
+            Change::Added(_) => "added",
+            Change::Attached(_) => "attached",
+            Change::Detached(_) => "detached",
+            Change::Removed { .. } => "removed",
+        })
+        .collect();
+    assert_eq!(kinds, ["added", "attached", "detached", "attached"]);
 }
 
 proptest! {

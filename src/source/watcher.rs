@@ -9,7 +9,7 @@
 //! watch has to be taken off by hand. `*.mount` cgroups are passed over: they never hold containers,
 //! and a node can have thousands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -29,6 +29,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
 
 use super::tree::{Change, Learnt, Tree};
 use super::{FileChange, SourceEvent};
+use crate::cgroup::error::Failure;
 use crate::cgroup::file::open_directory;
 use crate::cgroup::{ContainerName, Hierarchies, HierarchyId};
 use crate::self_metrics::SelfMetrics;
@@ -96,10 +97,16 @@ impl Watcher {
         Ok(Self { stop, thread })
     }
 
-    /// Stops the thread and waits for it.
-    pub fn stop(self) {
+    /// Stops the thread and waits for it until `deadline`: it may be held up by a directory that
+    /// cannot be looked at (on FUSE, say).
+    pub fn stop(self, deadline: Instant) {
         let _ = self.stop.write(1);
-        if self.thread.join().is_err() {
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !self.thread.is_finished() {
+            tracing::warn!("the cgroup watcher is held up and is left behind");
+        } else if self.thread.join().is_err() {
             tracing::error!("the cgroup watcher had panicked");
         }
     }
@@ -285,7 +292,7 @@ impl Task {
         let was_exhausted = std::mem::take(&mut self.exhausted);
         let ids: Vec<HierarchyId> = self.hierarchies.iter().map(|(id, _)| id).collect();
         for hierarchy in ids {
-            let mut listed = HashMap::new();
+            let mut listed = HashSet::new();
             self.take_up(
                 hierarchy,
                 ContainerName::root(),
@@ -316,7 +323,7 @@ impl Task {
         hierarchy: HierarchyId,
         name: ContainerName,
         learnt: Learnt,
-        mut listed: Option<&mut HashMap<ContainerName, u64>>,
+        mut listed: Option<&mut HashSet<ContainerName>>,
     ) {
         // A stack, not recursion: nothing bounds the depth of the tree.
         let mut pending = vec![(name, learnt)];
@@ -334,8 +341,9 @@ impl Task {
                             .created(hierarchy, &name, None, learnt, &mut self.changes);
                         self.flush();
                     }
-                    if !matches!(errno, Errno::ENOENT | Errno::ENODEV) {
+                    if !is_absent(errno) {
                         tracing::debug!(path = %path.display(), %errno, "cannot look at cgroup");
+                        self.count_as_listed(hierarchy, &name, listed.as_deref_mut());
                     }
                     continue;
                 }
@@ -344,7 +352,7 @@ impl Task {
             // By the convention of cgroupfs and most others: two links and one for each subdirectory.
             let mut childless = stat.st_nlink == 2;
             if let Some(listed) = listed.as_deref_mut() {
-                listed.insert(name.clone(), stat.st_ino);
+                listed.insert(name.clone());
             }
             let known = self.tree.knows(hierarchy, &name, inode);
             if !known {
@@ -375,8 +383,24 @@ impl Task {
                         .filter(|child| !is_passed_over(child))
                         .map(|child| (name.child(&child), Learnt::ByListing)),
                 ),
-                Err(errno) => tracing::debug!(path = %path.display(), %errno, "cannot list cgroup"),
+                Err(errno) if is_absent(errno) => {}
+                Err(errno) => {
+                    tracing::warn!(path = %path.display(), %errno, "cannot list cgroup: what was in it is taken to be there still");
+                    self.count_as_listed(hierarchy, &name, listed.as_deref_mut());
+                }
             }
+        }
+    }
+
+    /// What cannot be looked at (out of descriptors or memory, no permission) has not gone for that.
+    fn count_as_listed(
+        &self,
+        hierarchy: HierarchyId,
+        name: &ContainerName,
+        listed: Option<&mut HashSet<ContainerName>>,
+    ) {
+        if let Some(listed) = listed {
+            listed.extend(self.tree.within(hierarchy, name));
         }
     }
 
@@ -469,6 +493,11 @@ fn is_errno(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno as i32)
 }
 
+/// Whether the directory is not there any more.
+fn is_absent(errno: Errno) -> bool {
+    Failure::from(errno) == Failure::Absent
+}
+
 /// The identity of a directory, however long its path.
 fn look_at(path: &Path) -> Result<FileStat, Errno> {
     match stat(path) {
@@ -496,4 +525,57 @@ fn children(path: &Path) -> Result<Vec<OsString>, Errno> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_cannot_be_looked_at_for_a_moment_has_not_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let outer = directory.path().join("outer");
+        let root = outer.join("cgroup");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("cgroup.controllers"), "").unwrap();
+        let found = Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(&root)).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let teller = Arc::clone(&told);
+        let mut task = Task {
+            inotify: None,
+            watches: None,
+            hierarchies: Arc::new(found),
+            interval: Duration::MAX,
+            metrics: Arc::default(),
+            inlet: Box::new(move |event| {
+                teller.lock().push(event);
+                true
+            }),
+            tree: Tree::default(),
+            descriptors: HashMap::new(),
+            changes: Vec::new(),
+            exhausted: false,
+            wanted: true,
+        };
+        task.list_all();
+        assert_eq!(told.lock().len(), 3);
+
+        let aside = directory.path().join("aside");
+        fs::rename(&outer, &aside).unwrap();
+        symlink(&outer, &outer).unwrap();
+        assert_eq!(look_at(&root).err(), Some(Errno::ELOOP));
+        task.list_all();
+        fs::remove_file(&outer).unwrap();
+        fs::rename(&aside, &outer).unwrap();
+        task.list_all();
+        assert_eq!(told.lock().len(), 3, "{:?}", told.lock());
+
+        fs::remove_dir_all(&outer).unwrap();
+        task.list_all();
+        assert_eq!(told.lock().len(), 6, "now they have");
+    }
 }

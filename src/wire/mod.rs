@@ -13,10 +13,14 @@
 //! |---|---|
 //! | [`shared`] | shapes that all API versions have in common |
 //! | [`v1`] | API v1.0 to v1.3 |
+//! | [`v2`] | API v2.0 and v2.1 |
+//! | [`kubelet`] | the kubelet's summary and resource metrics |
 //! | [`machine`] | machine info and attributes |
 
 mod object;
 pub mod time;
 pub mod machine;
 pub mod shared;
+pub mod kubelet;
 pub mod v1;
+pub mod v2;

@@ -112,6 +112,7 @@ impl AgentBuilder {
             binary = lend(&binary, directory.path(), user);
         }
         let mut command = Command::new(&binary);
+        without_own_variables(&mut command);
         command
             .args(["--listen", &address.to_flag()])
             .arg(format!(
@@ -386,7 +387,9 @@ pub fn assert_no_panic(log: &str) {
 /// Runs the binary to its end: exit code, stdout, stderr. Fails the test if it is still there after a deadline.
 #[track_caller]
 pub fn run_to_end(args: &[&str]) -> (Option<i32>, String, String) {
-    let mut child = Command::new(binary())
+    let mut command = Command::new(binary());
+    without_own_variables(&mut command);
+    let mut child = command
         .args(args)
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
@@ -520,5 +523,17 @@ impl EventStream {
             }
         }
         events
+    }
+}
+
+/// The variables of the tests are none of the program's settings, which it would say.
+fn without_own_variables(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CGAUGE_"))
+        {
+            command.env_remove(name);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::cgroup::format::{device, flat_keyed, lines, number, pairs, words};
 use crate::cgroup::hierarchy::Controller::{Blkio, Cpu, Cpuacct, Cpuset, Memory, Pids};
 use crate::cgroup::plan::{Parsed, Row};
-use crate::cgroup::stats::{HugetlbStats, IoOps, MemoryStats, NumaStats, Sample};
+use crate::cgroup::stats::{HugetlbStats, IoOps, MAX_CPUS, MemoryStats, NumaStats, Sample};
 use crate::units::NS_PER_TICK;
 
 /// The table, in the order of reading.
@@ -147,7 +147,7 @@ fn cpuacct_stat(text: &[u8], out: &mut Sample) -> Parsed {
 fn cpuacct_usage_percpu(text: &[u8], out: &mut Sample) -> Parsed {
     out.per_cpu_ns.clear();
     for word in words(text) {
-        let Some(ns) = number(word) else {
+        let Some(ns) = number(word).filter(|_| out.per_cpu_ns.len() < MAX_CPUS) else {
             out.per_cpu_ns.clear();
             return Parsed::Malformed;
         };
@@ -272,7 +272,10 @@ fn blkio_table(
         let (Some(device), Some(value)) = (device(numbers), number(value)) else {
             continue;
         };
-        let ops = table(out.io_mut(device));
+        let Some(entry) = out.io_within_bounds(device) else {
+            continue;
+        };
+        let ops = table(entry);
         let slot = match operation {
             b"Read" => &mut ops.read,
             b"Write" => &mut ops.write,
@@ -316,9 +319,12 @@ fn memory_numa_stat(text: &[u8], out: &mut Sample) -> Parsed {
     Parsed::of(text, found)
 }
 
-/// The number of a node that is written as `N3`.
+/// The number of a node that is written as `N3`, as far as kernels count them.
 pub(in crate::cgroup) fn numa_node(text: &[u8]) -> Option<u32> {
-    u32::try_from(number(text.strip_prefix(b"N")?)?).ok()
+    /// `NODES_SHIFT` is 10 at most.
+    const MAX_NODES: u32 = 1 << 10;
+    let node = u32::try_from(number(text.strip_prefix(b"N")?)?).ok()?;
+    (node < MAX_NODES).then_some(node)
 }
 
 fn cpuset_memory_migrate(text: &[u8], out: &mut Sample) -> Parsed {

@@ -216,7 +216,9 @@ fn io_stat(text: &[u8], out: &mut Sample) -> Parsed {
         };
         for (key, value) in pairs(words) {
             let Some(value) = number(value) else { continue };
-            let entry = out.io_mut(device);
+            let Some(entry) = out.io_within_bounds(device) else {
+                break;
+            };
             match key {
                 b"rbytes" => entry.bytes.read = Some(value),
                 b"wbytes" => entry.bytes.write = Some(value),

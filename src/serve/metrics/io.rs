@@ -120,14 +120,18 @@ pub(super) const FAMILIES: &[Family] = &[
 /// The figure of a cgroup that comes before that of the disk.
 type First = Option<fn(&IoStats) -> Option<u64>>;
 
+/// For the names of disks.
+fn context<'p>(page: &'p Page<'_>) -> Context<'p> {
+    Context {
+        machine: page.machine,
+        filesystems: &[],
+    }
+}
+
 /// `/dev/sda`, or the device's number if it is no disk of this machine: two such devices must not
 /// become one series.
 fn with_device(page: &Page<'_>, device: DeviceNumber, write: impl FnOnce(&dyn Display)) {
-    match (Context {
-        machine: page.machine,
-    })
-    .disk(device)
-    {
+    match context(page).disk(device) {
         Some(name) => write(&format_args!("/dev/{name}")),
         None => write(&format_args!("{}:{}", device.major, device.minor)),
     }
@@ -187,9 +191,7 @@ fn is_shown(
     fs: &FsInfo,
     figure: fn(&IoStats) -> Option<u64>,
 ) -> bool {
-    let context = Context {
-        machine: page.machine,
-    };
+    let context = context(page);
     let name = fs.device.strip_prefix("/dev/");
     let mut shown = (container.sample.io.iter()).filter(|io| figure(io).is_some());
     name.is_some() && shown.any(|io| context.disk(io.device) == name)

@@ -44,6 +44,9 @@ mod own;
 mod process;
 mod table;
 
+/// The content type of the text format.
+pub const CONTENT_TYPE: &str = Format::Text.content_type();
+
 pub use family::Type;
 pub use format::Format;
 pub use options::{MAX_AGE, Options, Profile};

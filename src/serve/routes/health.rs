@@ -13,10 +13,19 @@ const ENDPOINTS: &str = "\
 /metrics                             figures of all containers, for Prometheus (?max_age=5s)
 /healthz                             ok
 /version                             versions, JSON
+/validate/                           whether the node is set up for monitoring
+/openapi.json                        description of all of this
+/stats/summary                       node and pods, as a kubelet tells them
+/metrics/resource                    CPU and memory of node and pods, as a kubelet tells them
 /api/v1.3/machine                    the machine
 /api/v1.3/containers/<name>          a container and its newest samples
 /api/v1.3/subcontainers/<name>       the same with all containers below it
 /api/v1.3/events/<name>              past events (?all_events=true&subcontainers=true&stream=true)
+/api/v2.1/stats/<name>               samples of a container (?recursive=true&count=5&max_age=1s)
+/api/v2.1/summary/<name>             its use over the last minute, hour and day
+/api/v2.1/ps/<name>                  its processes
+/api/v2.1/machinestats               samples of the node
+/api/v2.1/storage                    file systems
 ";
 
 #[derive(Debug, Serialize)]

@@ -6,10 +6,16 @@
 mod answer;
 mod api;
 mod events;
+mod facts;
 mod health;
+mod kubelet;
 mod metrics;
+mod openapi;
 mod request;
+mod stream;
 mod v1;
+mod v2;
+mod validate;
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -45,6 +51,12 @@ pub fn all(view: &View, options: &Options) -> BoxedFilter<(Response,)> {
         .or(health::routes(view))
         .unify()
         .or(api::routes(view))
+        .unify()
+        .or(validate::routes(view))
+        .unify()
+        .or(kubelet::routes(view))
+        .unify()
+        .or(openapi::routes())
         .unify()
         .or(health::not_found())
         .unify()

@@ -1,36 +1,24 @@
 //! `machine`, `containers`, `subcontainers` and `docker` of API v1.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use serde::Deserialize;
-use warp::Reply;
 use warp::reply::Response;
 
 use super::answer::{self, Refusal};
+use super::facts::Facts;
 use super::request;
-use crate::cache::Range;
+use super::stream::{self, Form};
 use crate::cgroup::ContainerName;
 use crate::handler::Handler;
 use crate::query::{InfoRequest, View};
-use crate::serve::body::{self, BodySender};
-use crate::serve::compress::{self, Encoding, GzipStream};
 use crate::serve::json;
 use crate::units::Timestamp;
 use crate::wire;
-use crate::wire::shared::Context;
-
-/// Bytes of a streamed answer that are sent at once.
-const CHUNK: usize = 64 * 1024;
 
 /// How long an answer waits for the first poll of containers that have just been noticed.
 const FIRST_POLL: Duration = Duration::from_secs(2);
-
-/// Chunks that wait for a slow client.
-const CHUNKS_WAITING: usize = 4;
 
 /// `machine`.
 pub(super) fn machine(view: &View, headers: &HeaderMap) -> Response {
@@ -55,15 +43,15 @@ pub(super) async fn container(
         ))
     };
     let info = view.container_info(name, &request).await.map_err(failed)?;
-    let machine = view.machine_info();
+    let facts = Facts::of(view);
     Ok(answer::value(
         headers,
-        &wire::v1::ContainerInfo((&info, Context { machine: &machine })),
+        &wire::v1::ContainerInfo((&info, facts.context())),
     ))
 }
 
-/// `subcontainers/<name>`: the container and all below it. They are sent one by one;
-/// those without a sample are left out.
+/// `subcontainers/<name>`: the container and all below it, one by one. Those of which nothing can be
+/// read are there without samples.
 pub(super) async fn subcontainers(
     view: &View,
     headers: &HeaderMap,
@@ -81,97 +69,13 @@ pub(super) async fn subcontainers(
             "failed to get subcontainers for container {name:?} with error: no containers found"
         )));
     }
-    let encoding = compress::wanted(headers);
-    let (sender, stream) = body::stream(CHUNKS_WAITING);
+    let (facts, range) = (Facts::of(view), request.range());
     let view = view.clone();
-    tokio::spawn(async move {
-        if let Err(error) = send_all(
-            &view,
-            handlers,
-            request.range(),
-            Chunks::new(sender, encoding),
-        )
-        .await
-        {
-            tracing::debug!(%error, "the list of containers was not sent to its end");
-        }
-    });
-    let mut response = warp::reply::stream(stream).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer::JSON));
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    if encoding == Encoding::Gzip {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    Ok(response)
-}
-
-async fn send_all(
-    view: &View,
-    handlers: Vec<Arc<Handler>>,
-    range: Range,
-    mut chunks: Chunks,
-) -> Result<(), body::BoxError> {
-    let machine = view.machine_info();
-    let mut first = true;
-    chunks.plain.push(b'[');
-    for handler in handlers {
-        let info = view.describe(&handler, range, true);
-        if !std::mem::take(&mut first) {
-            chunks.plain.push(b',');
-        }
-        json::write(
-            &mut chunks.plain,
-            &wire::v1::ContainerInfo((&info, Context { machine: &machine })),
-        )?;
-        chunks.send_if_full().await?;
-    }
-    chunks.plain.push(b']');
-    chunks.finish().await
-}
-
-/// Collects text and sends it in chunks.
-struct Chunks {
-    plain: Vec<u8>,
-    gzip: Option<GzipStream>,
-    sender: BodySender,
-}
-
-impl Chunks {
-    fn new(sender: BodySender, encoding: Encoding) -> Self {
-        let gzip = (encoding == Encoding::Gzip).then(GzipStream::default);
-        Self {
-            plain: Vec::with_capacity(CHUNK + CHUNK / 4),
-            gzip,
-            sender,
-        }
-    }
-
-    async fn send_if_full(&mut self) -> Result<(), body::BoxError> {
-        if self.plain.len() >= CHUNK {
-            self.send().await
-        } else {
-            Ok(())
-        }
-    }
-
-    async fn send(&mut self) -> Result<(), body::BoxError> {
-        let chunk = match &mut self.gzip {
-            Some(gzip) => gzip.push(&self.plain)?,
-            None => Bytes::copy_from_slice(&self.plain),
-        };
-        self.plain.clear();
-        Ok(self.sender.send(chunk).await?)
-    }
-
-    async fn finish(mut self) -> Result<(), body::BoxError> {
-        self.send().await?;
-        if let Some(gzip) = self.gzip.take() {
-            self.sender.send(gzip.finish()?).await?;
-        }
-        self.sender.finish();
-        Ok(())
-    }
+    let write = move |handler: &Handler, out: &mut Vec<u8>| {
+        let info = view.describe(handler, range, true);
+        json::write(out, &wire::v1::ContainerInfo((&info, facts.context()))).map(|()| true)
+    };
+    Ok(stream::containers(headers, handlers, Form::List, write))
 }
 
 /// `docker[/<name>]`: containers that a Docker daemon told of, of which there are none.

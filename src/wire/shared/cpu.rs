@@ -3,6 +3,7 @@
 use super::psi::Psi;
 use crate::cgroup::Sample;
 use crate::cgroup::stats;
+use crate::query::CpuRates;
 use crate::wire::object::{objects, unless_empty};
 
 objects! {
@@ -33,3 +34,17 @@ objects! {
 /// Run queue figures: not read.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 struct SchedStat {}
+
+objects! {
+    /// `cpu_inst` of a sample: CPU use since the sample before it, in nanocores.
+    pub struct CpuInst<'a>(&'a CpuRates) |rates| {
+        "usage" => Some(InstUsage(rates)),
+    }
+
+    struct InstUsage<'a>(&'a CpuRates) |rates| {
+        "total" => Some(rates.total),
+        "per_cpu_usage" => unless_empty(&rates.per_cpu),
+        "user" => rates.user,
+        "system" => rates.system,
+    }
+}

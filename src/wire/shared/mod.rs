@@ -1,20 +1,29 @@
 //! Shapes that the API versions have in common.
 
 pub mod cpu;
+pub mod fs;
+pub mod history;
 pub mod io;
 pub mod limit;
 pub mod memory;
+pub mod name;
 pub mod network;
+pub mod processes;
 pub mod psi;
+pub mod spec;
+
+use std::sync::Arc;
 
 use crate::cgroup::stats::DeviceNumber;
-use crate::node::MachineInfo;
+use crate::node::{FsTable, MachineInfo};
 
 /// What a view needs to know beyond its container.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The machine: disk names, and the limits of `/`.
     pub machine: &'a MachineInfo,
+    /// The file systems as they were in the last minutes, oldest first: shown for `/`.
+    pub filesystems: &'a [Arc<FsTable>],
 }
 
 impl Context<'_> {
@@ -30,3 +39,7 @@ impl Context<'_> {
         disks.get(at).map(|disk| &*disk.name)
     }
 }
+
+/// An object of which nothing is known, though it is always there.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Empty {}

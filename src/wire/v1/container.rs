@@ -8,7 +8,8 @@ use super::stats::ContainerStats;
 use crate::cgroup::ContainerName;
 use crate::query;
 use crate::wire::object::{objects, unless_empty};
-use crate::wire::shared::Context;
+use crate::wire::shared::name::Name;
+use crate::wire::shared::{Context, history};
 
 objects! {
     /// A container with its history.
@@ -24,16 +25,6 @@ objects! {
     }
 }
 
-/// A cgroup path; bytes that are not UTF-8 appear as `\xNN`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Name<'a>(pub(super) &'a ContainerName);
-
-impl Serialize for Name<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self.0)
-    }
-}
-
 struct References<'a>(&'a [ContainerName]);
 
 impl Serialize for References<'_> {
@@ -42,16 +33,14 @@ impl Serialize for References<'_> {
     }
 }
 
-/// Samples, oldest first. They are unpacked one at a time.
+/// Samples, oldest first.
 struct History<'a>((&'a query::ContainerInfo, Context<'a>));
 
 impl Serialize for History<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (info, context) = self.0;
-        let mut list = serializer.serialize_seq(Some(info.stats.len()))?;
-        info.stats.try_for_each(|sample| {
-            list.serialize_element(&ContainerStats((&info.name, sample, context)))
-        })?;
-        list.end()
+        history::write(info, context, serializer, |list, point| {
+            list.serialize_element(&ContainerStats(point))
+        })
     }
 }

@@ -1,8 +1,8 @@
 //! An event: the keys that clients know, then what else the kernel said.
 
-use super::container::Name;
 use crate::event::{self, EventKind, OomKill};
 use crate::wire::object::objects;
+use crate::wire::shared::name::Name;
 use crate::wire::time::rfc3339;
 
 /// Exit code of a container of which no runtime told one.

@@ -2,6 +2,7 @@
 
 use crate::cgroup::stats::{InterfaceStats, NetworkStats};
 use crate::wire::object::{objects, unless_empty};
+use crate::wire::shared::Empty;
 use crate::wire::shared::network::Interfaces;
 
 objects! {
@@ -17,6 +18,11 @@ objects! {
         "tx_errors" => first(network, |stats| stats.tx_errors),
         "tx_dropped" => first(network, |stats| stats.tx_dropped),
         "interfaces" => unless_empty(&network.interfaces).map(Interfaces),
+        "tcp" => Some(Empty {}),
+        "tcp6" => Some(Empty {}),
+        "udp" => Some(Empty {}),
+        "udp6" => Some(Empty {}),
+        "tcp_advanced" => Some(Empty {}),
     }
 }
 

@@ -58,6 +58,7 @@ fn json(info: &query::ContainerInfo) -> String {
         info,
         Context {
             machine: &machine(),
+            filesystems: &[],
         },
     )))
 }
@@ -184,7 +185,7 @@ fn the_host_network_is_shown_for_the_root_alone() {
         Spec::default(),
         &[with(false, vec![("eth0".into(), eth0)])],
     ));
-    let network = r#""network":{"name":"eth0","rx_bytes":1182,"tx_dropped":0,"interfaces":[{"name":"eth0","rx_bytes":1182,"tx_dropped":0}]},"#;
+    let network = r#""network":{"name":"eth0","rx_bytes":1182,"tx_dropped":0,"interfaces":[{"name":"eth0","rx_bytes":1182,"tx_dropped":0}],"tcp":{},"tcp6":{},"udp":{},"udp6":{},"tcp_advanced":{}},"#;
     assert!(
         own.contains(network) && own.contains(r#""has_network":true"#),
         "{own}"
@@ -201,7 +202,7 @@ fn the_host_network_is_shown_for_the_root_alone() {
     ));
     assert!(root.contains(network), "{root}");
     let none = json(&info("/a", Spec::default(), &[with(false, Vec::new())]));
-    assert!(none.contains(r#""network":{"name":""},"#), "{none}");
+    assert!(none.contains(r#""network":{"name":"","tcp":{}"#), "{none}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::cgroup::file::{FdBudget, ReadBuffer};
+use crate::cgroup::file::FdBudget;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::{Cgroup, ReadContext};
 
@@ -162,10 +162,7 @@ fn page(files: Files, v1: bool) -> String {
     for (id, _) in plan.hierarchies.iter() {
         cgroup.attach(id, None).unwrap();
     }
-    let mut context = ReadContext {
-        buffer: ReadBuffer::default(),
-        namespaces: Arc::new(NetworkNamespaces::new(root.path())),
-    };
+    let mut context = ReadContext::new(Arc::new(NetworkNamespaces::new(root.path())));
     let mut sample = Sample::default();
     cgroup.read(&mut context, &mut sample);
     sample.timestamp = Timestamp(T);

@@ -1,3 +1,5 @@
+//! The routes, asked as a client asks them.
+
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
@@ -14,6 +16,9 @@ use tower_service::Service;
 
 use super::{Options, all};
 use crate::monitor::Monitor;
+
+mod openapi;
+mod v2;
 
 /// No answer takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -146,7 +151,11 @@ async fn small_routes_and_what_is_no_route() {
         );
     }
     for (path, status, text) in [
-        ("/api", 400, "Supported API versions: v1.0,v1.1,v1.2,v1.3\n"),
+        (
+            "/api",
+            400,
+            "Supported API versions: v1.0,v1.1,v1.2,v1.3,v2.0,v2.1\n",
+        ),
         (
             "/api/v1.1/",
             400,

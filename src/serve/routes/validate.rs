@@ -1,0 +1,270 @@
+//! `/validate/`: whether this node is set up so that its containers can be monitored, as text.
+
+use std::fmt::Write;
+
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use super::{answer, in_background};
+use crate::cgroup::ContainerName;
+use crate::node::disks::Disk;
+use crate::node::setup::Setup;
+use crate::query::View;
+
+/// How well something is supported, best last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Unknown,
+    Unsupported,
+    Supported,
+    Recommended,
+}
+
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "[Unknown]",
+            Self::Unsupported => "[Unsupported]",
+            Self::Supported => "[Supported, but not recommended]",
+            Self::Recommended => "[Supported and recommended]",
+        }
+    }
+}
+
+/// `/validate` and `/validate/`.
+pub(super) fn routes(view: &View) -> BoxedFilter<(Response,)> {
+    let view = view.clone();
+    warp::path!("validate")
+        .then(move || {
+            let view = view.clone();
+            in_background(move || answer::whole(answer::TEXT, report(&view)))
+        })
+        .boxed()
+}
+
+fn report(view: &View) -> String {
+    let (version, setup, machine) = (view.version_info(), view.setup(), view.machine_info());
+    let kernel = version.kernel.as_deref();
+    let blocks = [
+        (
+            "Kernel version",
+            kernel_verdict(kernel),
+            format!(
+                "Kernel version is {}. Versions >= 2.6 are supported. 3.0+ are recommended.",
+                kernel.unwrap_or("unknown")
+            ),
+        ),
+        (
+            "Cgroup setup",
+            controllers_verdict(&setup),
+            controllers_text(&setup),
+        ),
+        (
+            "Cgroup mount setup",
+            mount_verdict(&setup),
+            mount_text(&setup),
+        ),
+        (
+            "Docker version",
+            Verdict::Unknown,
+            "Runtimes are not asked: containers are monitored by their cgroups.".to_owned(),
+        ),
+        (
+            "Docker driver setup",
+            Verdict::Unknown,
+            "Runtimes are not asked: containers are monitored by their cgroups.".to_owned(),
+        ),
+        (
+            "Block device setup",
+            disks_verdict(&machine.disks),
+            disks_text(&machine.disks),
+        ),
+    ];
+    let mut text = format!(
+        "cAdvisor version: {}\n\nOS version: {}\n\n",
+        version.cgauge,
+        version.os.as_deref().unwrap_or("unknown")
+    );
+    for (title, verdict, description) in blocks {
+        put(
+            &mut text,
+            format_args!("{title}: {}\n\t{description}\n\n", verdict.as_str()),
+        );
+    }
+    put(&mut text, format_args!("Inotify watches:\n\n\n"));
+    put(&mut text, format_args!("Managed containers:\n"));
+    for handler in view.containers_within(&ContainerName::root()) {
+        put(&mut text, format_args!("\t{}\n", handler.name()));
+    }
+    text
+}
+
+/// Writing to text does not fail.
+fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    let _ = text.write_fmt(arguments);
+}
+
+/// `major.minor`, if something follows.
+fn kernel_verdict(version: Option<&str>) -> Verdict {
+    let Some((major, minor)) = version.and_then(major_minor) else {
+        return Verdict::Unknown;
+    };
+    match (major, minor) {
+        (..=1, _) | (2, ..=5) => Verdict::Unsupported,
+        (2, _) => Verdict::Supported,
+        _ => Verdict::Recommended,
+    }
+}
+
+fn major_minor(version: &str) -> Option<(u64, u64)> {
+    let (major, rest) = version.split_once('.')?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+    Some((major.parse().ok()?, rest.get(..digits)?.parse().ok()?))
+}
+
+const REQUIRED: [&str; 2] = ["cpu", "cpuacct"];
+const WANTED: [&str; 5] = ["memory", "blkio", "cpuset", "devices", "freezer"];
+
+fn controllers_verdict(setup: &Setup) -> Verdict {
+    if setup.controllers.is_none() {
+        Verdict::Unknown
+    } else if !REQUIRED.iter().all(|name| setup.enabled(name)) {
+        Verdict::Unsupported
+    } else if !WANTED.iter().all(|name| setup.enabled(name)) {
+        Verdict::Supported
+    } else {
+        Verdict::Recommended
+    }
+}
+
+fn controllers_text(setup: &Setup) -> String {
+    let Some(all) = &setup.controllers else {
+        return "The kernel does not list its controllers in /proc/cgroups.".to_owned();
+    };
+    let list = |wanted: bool| {
+        let names = all.iter().filter(|(_, enabled)| **enabled == wanted);
+        names
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    format!(
+        "Enabled controllers: {}.\n\tDisabled: {}.",
+        list(true),
+        list(false)
+    )
+}
+
+fn mount_verdict(setup: &Setup) -> Verdict {
+    match &setup.cpu_mount {
+        Some(point) if point.parent().is_some_and(|p| p.ends_with("sys/fs/cgroup")) => {
+            Verdict::Recommended
+        }
+        Some(_) => Verdict::Supported,
+        None if setup.v2_mount.is_some() => Verdict::Recommended,
+        None => Verdict::Unsupported,
+    }
+}
+
+fn mount_text(setup: &Setup) -> String {
+    let mut text = String::new();
+    if let Some(point) = &setup.cpu_mount {
+        put(
+            &mut text,
+            format_args!(
+                "The cpu controller (cgroup v1) is mounted at {}. ",
+                point.display()
+            ),
+        );
+    }
+    if let Some(point) = &setup.v2_mount {
+        put(
+            &mut text,
+            format_args!("Cgroup v2 is mounted at {}. ", point.display()),
+        );
+    }
+    if text.is_empty() {
+        text.push_str("No cgroup hierarchy is mounted. Any mount point is supported, /sys/fs/cgroup is recommended.");
+    }
+    text.trim_end().to_owned()
+}
+
+fn disks_verdict(disks: &[Disk]) -> Verdict {
+    match disks
+        .iter()
+        .any(|disk| disk.scheduler.as_deref() == Some("cfq"))
+    {
+        true => Verdict::Recommended,
+        false => Verdict::Supported,
+    }
+}
+
+fn disks_text(disks: &[Disk]) -> String {
+    let list = disks.iter().map(|disk| {
+        format!(
+            "{} ({})",
+            disk.name,
+            disk.scheduler.as_deref().unwrap_or("none")
+        )
+    });
+    format!(
+        "Disks and their schedulers: {}.",
+        list.collect::<Vec<_>>().join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_versions() {
+        for (version, verdict) in [
+            ("2.6.3", Verdict::Supported),
+            ("3.6.3", Verdict::Recommended),
+            ("6.18.44-x", Verdict::Recommended),
+            ("1.0beta", Verdict::Unsupported),
+            ("0.1beta", Verdict::Unsupported),
+            ("0.1", Verdict::Unknown),
+            ("3.1", Verdict::Unknown),
+            ("", Verdict::Unknown),
+        ] {
+            assert_eq!(kernel_verdict(Some(version)), verdict, "{version}");
+        }
+        assert_eq!(kernel_verdict(None), Verdict::Unknown);
+    }
+
+    #[test]
+    fn controllers_and_mounts() {
+        let with = |names: &[&str]| Setup {
+            controllers: Some(
+                names
+                    .iter()
+                    .map(|name| ((*name).to_owned(), true))
+                    .collect(),
+            ),
+            ..Setup::default()
+        };
+        assert_eq!(controllers_verdict(&Setup::default()), Verdict::Unknown);
+        assert_eq!(
+            controllers_verdict(&with(&["memory"])),
+            Verdict::Unsupported
+        );
+        assert_eq!(controllers_verdict(&with(&REQUIRED)), Verdict::Supported);
+        assert_eq!(
+            controllers_verdict(&with(&[&REQUIRED[..], &WANTED[..]].concat())),
+            Verdict::Recommended
+        );
+        let at = |point: &str| Setup {
+            cpu_mount: Some(point.into()),
+            ..Setup::default()
+        };
+        assert_eq!(
+            mount_verdict(&at("/sys/fs/cgroup/cpu")),
+            Verdict::Recommended
+        );
+        assert_eq!(mount_verdict(&at("/cgroup/cpu")), Verdict::Supported);
+        assert_eq!(mount_verdict(&Setup::default()), Verdict::Unsupported);
+    }
+}
