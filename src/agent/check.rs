@@ -2,13 +2,15 @@
 //!
 //! Each line is the result of trying, not of looking at a version or a user id.
 
-use std::io::Write;
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::agent::settings;
 use crate::cgroup::file::FdBudget;
+use crate::cgroup::hierarchy::{Controller, Hierarchy};
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{Cgroup, ContainerName, Hierarchies, ReadContext, Sample};
@@ -84,10 +86,12 @@ fn files(config: &Config, hierarchies: &Arc<Hierarchies>) -> Vec<Finding> {
     let namespaces = Arc::new(NetworkNamespaces::new(&config.roots.procfs));
     let mut context = ReadContext::new(namespaces);
     let mut read = Vec::new();
-    for name in [Some(ContainerName::root()), first_child(hierarchies)]
-        .into_iter()
-        .flatten()
-    {
+    let tried: BTreeSet<ContainerName> = hierarchies
+        .iter()
+        .filter_map(|(_, hierarchy)| first_child(hierarchy))
+        .chain([ContainerName::root()])
+        .collect();
+    for name in tried {
         let mut cgroup = Cgroup::new(name, Arc::clone(&plan), Arc::new(FdBudget::of(64)));
         for (id, _) in hierarchies.iter() {
             // A container need not be in every hierarchy.
@@ -123,11 +127,7 @@ fn files(config: &Config, hierarchies: &Arc<Hierarchies>) -> Vec<Finding> {
             has(|sample| sample.memory.usage_bytes.is_some()),
             "the memory controller is off, or its files may not be read",
         ),
-        finding(
-            "tasks",
-            has(|sample| sample.pids.current.is_some()),
-            "the pids controller is off (the root has no figure)",
-        ),
+        tasks(hierarchies, has(|sample| sample.pids.current.is_some())),
         finding(
             "pressure",
             has(|sample| sample.cpu_pressure.some.total_ns.is_some()),
@@ -149,15 +149,30 @@ fn files(config: &Config, hierarchies: &Arc<Hierarchies>) -> Vec<Finding> {
     findings
 }
 
-/// Any container, to see what files those have: the root has fewer.
-fn first_child(hierarchies: &Hierarchies) -> Option<ContainerName> {
-    hierarchies.iter().find_map(|(_, hierarchy)| {
-        let entries = std::fs::read_dir(&hierarchy.root).ok()?;
-        let child = entries
-            .flatten()
-            .find(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))?;
-        Some(ContainerName::root().child(&child.file_name()))
-    })
+/// Any container of a hierarchy, to see what files those have: the root has fewer.
+fn first_child(hierarchy: &Hierarchy) -> Option<ContainerName> {
+    let entries = std::fs::read_dir(&hierarchy.root).ok()?;
+    let child = entries
+        .flatten()
+        .find(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))?;
+    Some(ContainerName::root().child(&child.file_name()))
+}
+
+/// The number of tasks, which the root does not tell: on a host without containers there is nothing
+/// to try.
+fn tasks(hierarchies: &Hierarchies, can_be_read: bool) -> Finding {
+    let pids = hierarchies.of(Controller::Pids).or(hierarchies.unified());
+    let none_yet = pids.is_some_and(|id| first_child(hierarchies.get(id)).is_none());
+    Finding {
+        works: can_be_read || none_yet,
+        what: "tasks".to_owned(),
+        detail: match (can_be_read, none_yet) {
+            (true, _) => "can be read",
+            (false, true) => "no container has figures yet, and the root never has",
+            (false, false) => "the pids controller is off, or its files may not be read",
+        }
+        .to_owned(),
+    }
 }
 
 fn kernel_log(config: &Config) -> Finding {
@@ -198,9 +213,13 @@ fn namespaces(procfs: &Path) -> Finding {
             works: false,
             what,
             detail: format!(
-                "{}/1/ns/net: {error}; grant CAP_SYS_PTRACE (and in a pod, hostPID) to see the \
-                 processes of other users",
-                procfs.display()
+                "{}/1/ns/net: {error}; {}",
+                procfs.display(),
+                if error.kind() == ErrorKind::NotFound {
+                    "mount procfs there, or point --procfs at it"
+                } else {
+                    "grant CAP_SYS_PTRACE (and in a pod, hostPID) to see the processes of other users"
+                }
             ),
         },
     }
@@ -224,7 +243,11 @@ fn watches(procfs: &Path) -> Finding {
         None => Finding {
             works: false,
             what,
-            detail: "the limit cannot be read: is procfs mounted?".to_owned(),
+            detail: format!(
+                "the limit cannot be read from {}/sys/fs/inotify; mount procfs there, or point \
+                 --procfs at it",
+                procfs.display()
+            ),
         },
     }
 }
@@ -233,11 +256,58 @@ fn descriptors(config: &Config) -> Finding {
     let wanted = config.housekeeping.max_open_files;
     let budget = FdBudget::within_limits(wanted);
     Finding {
-        works: budget.limit() == wanted,
+        works: budget.files() == wanted,
         what: "open files".to_owned(),
         detail: format!(
             "{} of {wanted} wanted may be kept open (ulimit -n)",
-            budget.limit()
+            budget.files()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn hierarchies(root: &Path) -> Hierarchies {
+        Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(root)).unwrap()
+    }
+
+    #[test]
+    fn a_host_without_containers_lacks_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["cpu/a", "pids"] {
+            std::fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        let found = tasks(&hierarchies(root.path()), false);
+        assert!(found.works, "{}", found.detail);
+        std::fs::create_dir(root.path().join("pids/b")).unwrap();
+        assert!(!tasks(&hierarchies(root.path()), false).works);
+        assert!(tasks(&hierarchies(root.path()), true).works);
+    }
+
+    #[test]
+    fn a_container_of_each_hierarchy_is_tried() {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["cpu/a", "pids/b", "memory"] {
+            std::fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        std::fs::write(root.path().join("pids/b/pids.current"), "3\n").unwrap();
+        std::fs::write(root.path().join("memory/memory.usage_in_bytes"), "4096\n").unwrap();
+        let found = files(&Config::default(), &Arc::new(hierarchies(root.path())));
+        let works = |what: &str| found.iter().any(|one| one.what == what && one.works);
+        assert!(works("tasks") && works("memory"));
+        assert!(!works("CPU time"));
+    }
+
+    #[test]
+    fn a_procfs_that_is_not_there_is_told_as_such() {
+        let nowhere = Path::new("/nonexistent");
+        for finding in [namespaces(nowhere), watches(nowhere)] {
+            assert!(!finding.works);
+            assert!(finding.detail.contains("--procfs"), "{}", finding.detail);
+            assert!(!finding.detail.contains("CAP_"), "{}", finding.detail);
+        }
     }
 }

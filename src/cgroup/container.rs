@@ -1,6 +1,6 @@
 //! Reading one container: its directories, its files, one sample at a time.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{fstat, fstatat};
 
 use super::error::{Failure, ReadError};
-use super::file::{FdBudget, Kept, ReadBuffer, open_directory, open_in};
+use super::file::{FdBudget, Keep, Kept, ReadBuffer, open_directory, open_in};
 use super::hierarchy::{Controller, HierarchyId, Mode};
 use super::kind::MetricKind;
 use super::members::{self, SchedTotals};
@@ -76,8 +76,10 @@ pub struct Cgroup {
 #[derive(Debug)]
 struct Directory {
     inode: u64,
-    /// Kept open if the budget allows; else opened for each poll, and the inode compared.
-    handle: Option<Kept>,
+    /// Kept open if the budget allows.
+    kept: Option<Kept>,
+    /// Else opened once for each poll, and the inode compared.
+    for_now: Option<OwnedFd>,
 }
 
 #[derive(Debug, Default)]
@@ -134,10 +136,14 @@ impl Cgroup {
         if inode.is_some_and(|inode| inode != found) {
             return Err(fail(Errno::ENOENT));
         }
-        let handle = Kept::new(handle, &self.budget).ok();
+        let (kept, for_now) = match Kept::new(handle, Keep::Directory, &self.budget) {
+            Ok(kept) => (Some(kept), None),
+            Err(handle) => (None, Some(handle)),
+        };
         self.directories[hierarchy.index()] = Some(Directory {
             inode: found,
-            handle,
+            kept,
+            for_now,
         });
         Ok(())
     }
@@ -211,6 +217,7 @@ impl Cgroup {
         if plan.kinds.contains(MetricKind::Sched) {
             self.read_sched(context, out);
         }
+        self.end_poll();
         if found { Outcome::Read } else { Outcome::Gone }
     }
 
@@ -221,14 +228,22 @@ impl Cgroup {
         for &at in &plan.oom_events {
             self.read_file(at, &mut context.buffer, &mut sample);
         }
+        self.end_poll();
         sample.memory_events_local.oom_kill
+    }
+
+    /// Lets go of directories that are not kept open.
+    fn end_poll(&mut self) {
+        for directory in self.directories.iter_mut().flatten() {
+            directory.for_now = None;
+        }
     }
 
     /// Reads one file of the plan into `out`. False if it gave nothing at all.
     fn read_file(&mut self, at: usize, buffer: &mut ReadBuffer, out: &mut Sample) -> bool {
         let file = &self.plan.files[at];
         let slot = &mut self.slots[at];
-        let Some(directory) = &self.directories[file.hierarchy.index()] else {
+        let Some(directory) = &mut self.directories[file.hierarchy.index()] else {
             return false;
         };
         if let State::AbsentUntil(poll) = slot.state {
@@ -254,8 +269,8 @@ impl Cgroup {
                     Ok(fd) => {
                         let parsed = parse(file, buffer, &fd, out);
                         if self.keep_open && parsed.is_ok() {
-                            slot.state =
-                                Kept::new(fd, &self.budget).map_or(State::Closed, State::Open);
+                            slot.state = Kept::new(fd, Keep::File, &self.budget)
+                                .map_or(State::Closed, State::Open);
                         }
                         parsed
                     }
@@ -295,7 +310,7 @@ impl Cgroup {
         let file = &self.plan.files[at];
         let slot = &mut self.slots[at];
         slot.state = State::AbsentUntil(self.polls.saturating_add(LOOK_AGAIN_AFTER));
-        let Some(directory) = &self.directories[file.hierarchy.index()] else {
+        let Some(directory) = &mut self.directories[file.hierarchy.index()] else {
             return false;
         };
         let mut exists = false;
@@ -318,16 +333,16 @@ impl Cgroup {
 
     fn read_network(&mut self, context: &mut ReadContext, out: &mut Sample) {
         let started = Instant::now();
-        let (directories, plan, name) = (&self.directories, &self.plan, &self.name);
+        let (directories, plan, name) = (&mut self.directories, &self.plan, &self.name);
         let namespaces = Arc::clone(&context.namespaces);
         let find = |buffer: &mut ReadBuffer| {
             if name.is_root() {
                 return namespaces.host_member();
             }
             let (hierarchy, directory) = directories
-                .iter()
+                .iter_mut()
                 .zip(0_u8..)
-                .find_map(|(found, id)| Some((HierarchyId(id), found.as_ref()?)))?;
+                .find_map(|(found, id)| Some((HierarchyId(id), found.as_mut()?)))?;
             let fd = directory.open(name, plan, hierarchy, "cgroup.procs").ok()?;
             first_pid(buffer.read(fd).ok()?)
         };
@@ -350,17 +365,18 @@ impl Cgroup {
         }
     }
 
-    /// The directory in which the container's processes are listed.
-    fn first_directory(&self) -> Option<(HierarchyId, &Directory)> {
-        self.directories
-            .iter()
-            .zip(0_u8..)
-            .find_map(|(found, id)| Some((HierarchyId(id), found.as_ref()?)))
+    /// The hierarchy in which the container's processes are looked for.
+    fn first_hierarchy(&self) -> Option<HierarchyId> {
+        let at = self.directories.iter().position(Option::is_some)?;
+        u8::try_from(at).ok().map(HierarchyId)
     }
 
-    fn read_processes(&self, context: &mut ReadContext, out: &mut Sample) {
+    fn read_processes(&mut self, context: &mut ReadContext, out: &mut Sample) {
         let started = Instant::now();
-        let Some((hierarchy, directory)) = self.first_directory() else {
+        let Some(hierarchy) = self.first_hierarchy() else {
+            return;
+        };
+        let Some(directory) = &mut self.directories[hierarchy.index()] else {
             return;
         };
         let Ok(fd) = directory.open(&self.name, &self.plan, hierarchy, "cgroup.procs") else {
@@ -376,7 +392,7 @@ impl Cgroup {
 
     fn read_sched(&mut self, context: &mut ReadContext, out: &mut Sample) {
         let started = Instant::now();
-        let Some((hierarchy, _)) = self.first_directory() else {
+        let Some(hierarchy) = self.first_hierarchy() else {
             return;
         };
         let path = self.name.below(&self.plan.hierarchies.get(hierarchy).root);
@@ -386,17 +402,22 @@ impl Cgroup {
     }
 
     /// Reads the settings, and when the cgroup was made.
-    pub fn read_spec(&self, context: &mut ReadContext) -> Spec {
-        let hierarchies = &self.plan.hierarchies;
+    pub fn read_spec(&mut self, context: &mut ReadContext) -> Spec {
+        let plan = Arc::clone(&self.plan);
+        let hierarchies = &plan.hierarchies;
         let buffer = &mut context.buffer;
+        let created_at = self.created_at();
+        let present: Vec<bool> = self.directories.iter().map(Option::is_some).collect();
         let mut text = |hierarchy: HierarchyId, name: &str| {
-            let directory = self.directories[hierarchy.index()].as_ref()?;
-            let fd = directory
-                .open(&self.name, &self.plan, hierarchy, name)
-                .ok()?;
+            let directory = self.directories[hierarchy.index()].as_mut()?;
+            let fd = directory.open(&self.name, &plan, hierarchy, name).ok()?;
             buffer.read(fd).ok().map(<[u8]>::to_vec)
         };
-        let has = |controller| hierarchies.of(controller).is_some_and(|id| self.is_in(id));
+        let has = |controller| {
+            hierarchies
+                .of(controller)
+                .is_some_and(|id| present[id.index()])
+        };
         let mut spec = match (hierarchies.mode, hierarchies.unified()) {
             (Mode::V2, Some(unified)) => v2::spec::read(|name| text(unified, name)),
             _ => v1::spec::read(has, |controller: Controller, name| {
@@ -406,16 +427,19 @@ impl Cgroup {
         if self.name.is_root() && spec.memory.is_none() && hierarchies.mode == Mode::V2 {
             spec.memory = Some(MemorySpec::default());
         }
-        spec.created_at = self.created_at();
+        spec.created_at = created_at;
+        self.end_poll();
         spec
     }
 
     /// The oldest modification time of what the kernel made with the cgroup. The kernel stamps these
     /// when they are first looked at, so this is right only for those seen early; there is no better.
-    fn created_at(&self) -> Option<Timestamp> {
+    fn created_at(&mut self) -> Option<Timestamp> {
         let mut oldest: Option<Timestamp> = None;
-        for directory in self.directories.iter().flatten() {
-            let Some(handle) = &directory.handle else {
+        let plan = Arc::clone(&self.plan);
+        for (directory, id) in self.directories.iter_mut().zip((0_u8..).map(HierarchyId)) {
+            let Some(directory) = directory else { continue };
+            let Ok(handle) = directory.handle(&self.name, &plan, id) else {
                 continue;
             };
             let of_directory = fstat(handle).ok();
@@ -435,28 +459,43 @@ impl Cgroup {
 }
 
 impl Directory {
+    /// The open directory: the one that is kept, or one that is open until the end of the poll.
+    fn handle(
+        &mut self,
+        name: &ContainerName,
+        plan: &Plan,
+        hierarchy: HierarchyId,
+    ) -> Result<BorrowedFd<'_>, Errno> {
+        if let Some(kept) = &self.kept {
+            return Ok(kept.as_fd());
+        }
+        let opened = match self.for_now.take() {
+            Some(opened) => opened,
+            None => {
+                let opened = open_directory(&name.below(&plan.hierarchies.get(hierarchy).root))?;
+                if fstat(&opened)?.st_ino != self.inode {
+                    return Err(Errno::ENOENT);
+                }
+                opened
+            }
+        };
+        let opened: &OwnedFd = self.for_now.insert(opened);
+        Ok(opened.as_fd())
+    }
+
     fn open(
-        &self,
+        &mut self,
         name: &ContainerName,
         plan: &Plan,
         hierarchy: HierarchyId,
         file: &str,
     ) -> Result<OwnedFd, Errno> {
-        match &self.handle {
-            Some(handle) => open_in(handle, file),
-            None => {
-                let directory = open_directory(&name.below(&plan.hierarchies.get(hierarchy).root))?;
-                if fstat(&directory)?.st_ino != self.inode {
-                    return Err(Errno::ENOENT);
-                }
-                open_in(&directory, file)
-            }
-        }
+        open_in(self.handle(name, plan, hierarchy)?, file)
     }
 }
 
 fn open_file(
-    directory: &Directory,
+    directory: &mut Directory,
     name: &ContainerName,
     plan: &Plan,
     file: &File,

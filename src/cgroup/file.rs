@@ -25,20 +25,41 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// does not exist; a hostile tree may have one.
 const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 
+/// How many directories may be kept open for each file that may: a container has half as many of
+/// them (v1) or one (v2), and an open directory costs the kernel a twentieth of a file.
+const DIRECTORIES_PER_FILE: usize = 2;
+
 /// How many files and directories may be kept open, shared by all containers.
 #[derive(Debug)]
 pub struct FdBudget {
+    files: Pool,
+    directories: Pool,
+}
+
+#[derive(Debug)]
+struct Pool {
     limit: usize,
     used: AtomicUsize,
 }
 
+/// What a descriptor is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// A kernel file that is read again and again.
+    File,
+    /// A directory that files are opened in.
+    Directory,
+}
+
 impl FdBudget {
-    /// A budget of at most `wanted` descriptors. Raises the process's soft limit (and, where allowed,
-    /// the hard one) to make room for them; takes less if it cannot.
-    pub fn within_limits(wanted: usize) -> Self {
+    /// A budget of at most `files` files and twice as many directories. Raises the process's soft
+    /// limit (and, where allowed, the hard one) to make room for them; takes less if it cannot.
+    pub fn within_limits(files: usize) -> Self {
+        let directories = files.saturating_mul(DIRECTORIES_PER_FILE);
+        let wanted = files.saturating_add(directories);
         let needed = wanted.saturating_add(RESERVED_DESCRIPTORS) as u64;
         let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-            return Self::of(wanted);
+            return Self::of(files);
         };
         if soft < needed {
             let raised = setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed))
@@ -51,31 +72,41 @@ impl FdBudget {
         let room = usize::try_from(soft)
             .unwrap_or(usize::MAX)
             .saturating_sub(RESERVED_DESCRIPTORS);
-        Self::of(wanted.min(room))
+        Self::of(files.min(room / (1 + DIRECTORIES_PER_FILE)))
     }
 
-    /// A budget of exactly `limit`.
-    pub fn of(limit: usize) -> Self {
-        Self {
+    /// A budget of exactly so many files, and twice as many directories.
+    pub fn of(files: usize) -> Self {
+        let pool = |limit| Pool {
             limit,
             used: AtomicUsize::new(0),
+        };
+        Self {
+            files: pool(files),
+            directories: pool(files.saturating_mul(DIRECTORIES_PER_FILE)),
         }
     }
 
-    /// The most that may be kept open.
+    /// The most files that may be kept open.
+    pub fn files(&self) -> usize {
+        self.files.limit
+    }
+
+    /// The most descriptors that may be kept open.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.files.limit.saturating_add(self.directories.limit)
     }
 
-    /// How many are open now.
+    /// How many descriptors are kept open now.
     pub fn used(&self) -> usize {
-        self.used.load(Relaxed)
+        self.files.used.load(Relaxed) + self.directories.used.load(Relaxed)
     }
 
-    /// Whether another may be kept. May be passed by a few descriptors when threads race: the
-    /// reserve covers that.
-    fn has_room(&self) -> bool {
-        self.used() < self.limit
+    fn pool(&self, keep: Keep) -> &Pool {
+        match keep {
+            Keep::File => &self.files,
+            Keep::Directory => &self.directories,
+        }
     }
 }
 
@@ -83,18 +114,22 @@ impl FdBudget {
 #[derive(Debug)]
 pub struct Kept {
     fd: OwnedFd,
+    keep: Keep,
     budget: Arc<FdBudget>,
 }
 
 impl Kept {
-    /// Keeps `fd` if the budget has room, else gives it back.
-    pub fn new(fd: OwnedFd, budget: &Arc<FdBudget>) -> Result<Self, OwnedFd> {
-        if !budget.has_room() {
+    /// Keeps `fd` if the budget has room, else gives it back. Threads that race may pass the limit by
+    /// a few descriptors: the reserve covers that.
+    pub fn new(fd: OwnedFd, keep: Keep, budget: &Arc<FdBudget>) -> Result<Self, OwnedFd> {
+        let pool = budget.pool(keep);
+        if pool.used.load(Relaxed) >= pool.limit {
             return Err(fd);
         }
-        budget.used.fetch_add(1, Relaxed);
+        pool.used.fetch_add(1, Relaxed);
         Ok(Self {
             fd,
+            keep,
             budget: Arc::clone(budget),
         })
     }
@@ -102,7 +137,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(1, Relaxed);
+        self.budget.pool(self.keep).used.fetch_sub(1, Relaxed);
     }
 }
 
@@ -228,11 +263,12 @@ mod tests {
     fn the_budget_is_given_back_when_a_file_is_closed() {
         let budget = Arc::new(FdBudget::of(1));
         let open = || std::fs::File::open("/dev/null").unwrap().into();
-        let first = Kept::new(open(), &budget).unwrap();
-        assert!(Kept::new(open(), &budget).is_err());
-        assert_eq!(budget.used(), 1);
-        drop(first);
-        assert!(Kept::new(open(), &budget).is_ok());
+        let first = Kept::new(open(), Keep::File, &budget).unwrap();
+        assert!(Kept::new(open(), Keep::File, &budget).is_err());
+        let directory = Kept::new(open(), Keep::Directory, &budget).unwrap();
+        assert_eq!(budget.used(), 2);
+        drop((first, directory));
+        assert!(Kept::new(open(), Keep::File, &budget).is_ok());
         assert_eq!(budget.used(), 0);
     }
 

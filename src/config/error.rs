@@ -47,6 +47,14 @@ pub enum ConfigError {
         /// The flag that was probably meant, with dashes.
         nearest: Option<String>,
     },
+    /// No command has this name.
+    #[error("unknown command {given:?}{}", match nearest { Some(_) => did_you_mean(nearest.as_deref()), None => "; `cgauge --help` lists the commands".to_owned() })]
+    UnknownCommand {
+        /// As it was written.
+        given: String,
+        /// The command that was probably meant.
+        nearest: Option<String>,
+    },
     /// A value that its setting cannot take.
     #[error("{origin}: {value:?} is not {want}")]
     BadValue {
@@ -76,7 +84,7 @@ pub enum ConfigError {
         message: String,
     },
     /// No setting has this name.
-    #[error("{}:{line}: unknown key {key:?}{}", path.display(), did_you_mean(nearest.as_deref()))]
+    #[error("{}:{line}: unknown key {key:?}{}", path.display(), match nearest { Some(_) => did_you_mean(nearest.as_deref()), None => "; a key is the name of a flag without its dashes: `cgauge --help` lists them".to_owned() })]
     UnknownKey {
         /// The file.
         path: PathBuf,
@@ -95,6 +103,7 @@ impl ConfigError {
         match self {
             Self::Usage(_)
             | Self::UnknownFlag { .. }
+            | Self::UnknownCommand { .. }
             | Self::BadValue {
                 origin: Origin::Flag(_),
                 ..

@@ -139,12 +139,18 @@ mod tests {
                 "\n\nhousekeping_interval = \"1s\"",
                 "c.toml:3: unknown key \"housekeping_interval\"; did you mean housekeeping_interval?",
             ),
-            ("zzz = 1", "c.toml:1: unknown key \"zzz\""),
+            (
+                "zzz = 1",
+                "c.toml:1: unknown key \"zzz\"; a key is the name of a flag without its dashes: `cgauge --help` lists them",
+            ),
             (
                 "port = { a = 1 }",
                 "c.toml:1: port: \"{ a = 1 }\" is not a text, a number, true, false, or a list of these",
             ),
-            ("[server]\nport = 1", "c.toml:1: unknown key \"server\""),
+            (
+                "[server]\nport = 1",
+                "c.toml:1: unknown key \"server\"; a key is the name of a flag without its dashes: `cgauge --help` lists them",
+            ),
         ] {
             assert_eq!(values(text).unwrap_err(), want, "{text}");
         }

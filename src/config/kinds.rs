@@ -19,9 +19,12 @@ impl KindSet {
             let Some(kind) = kind else {
                 let near = nearest(name, MetricKind::ALL.map(MetricKind::name));
                 let all = MetricKind::ALL.map(MetricKind::name).join(",");
-                let hint = did_you_mean(near);
+                let hint = match near {
+                    Some(_) => did_you_mean(near) + " The",
+                    None => "; the".to_owned(),
+                };
                 return Err(format!(
-                    "a list of metric kinds: no kind {name:?}{hint} The kinds are {all}"
+                    "a list of metric kinds: no kind {name:?}{hint} kinds are {all}"
                 ));
             };
             set.insert(kind);

@@ -69,6 +69,14 @@ fn clap_outcome(error: &clap::Error) -> Result<Invocation, ConfigError> {
     ) {
         return Ok(Invocation::Print(text));
     }
+    if let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand) {
+        let command = flags::command();
+        let names = command.get_subcommands().map(clap::Command::get_name);
+        return Err(ConfigError::UnknownCommand {
+            given: given.clone(),
+            nearest: nearest(given, names).map(str::to_owned),
+        });
+    }
     let unexpected = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) if error.kind() == ErrorKind::UnknownArgument => {
             arg.as_str()

@@ -315,7 +315,8 @@ fn a_bad_value_says_who_gave_it_and_what_would_be_right() {
             "unknown flag --housekeping-interval; did you mean --housekeeping-interval?",
         ),
         (&["--follow"], "--follow belongs to `cgauge events`"),
-        (&["rnu"], "unrecognized subcommand 'rnu'"),
+        (&["rnu"], "unknown command \"rnu\"; did you mean run?"),
+        (&["xyzzy"], "unknown command \"xyzzy\"; `cgauge --help`"),
         (
             &["events", "--type=oops"],
             "invalid value 'oops' for '--type <TYPE>' [possible values: oom, ",
