@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::{
-    Address, Agent, Client, Helper, SOON, TestCgroup, in_guest, needs_cgroups, not_here, scaled,
-    shared, skip, wait_until,
+    Address, Agent, Client, Helper, SOON, TestCgroup, alone, in_guest, needs_cgroups, not_here,
+    scaled, skip, wait_until,
 };
 
 /// How often Prometheus scrapes.
@@ -133,12 +133,16 @@ fn a_real_prometheus_scrapes_while_containers_come_and_go() {
     if in_guest() {
         not_here!("no Prometheus in the guest");
     }
-    let _machine = shared();
+    // Other tests make thousands of cgroups, and a debug build has a second for each scrape.
+    let _machine = alone();
     let address = free_address();
     // What others have on the machine may be thousands, and is not looked at.
     let _agent = Agent::builder()
         .listen(address.clone())
-        .arg("--raw-cgroup-prefix-whitelist=/cgauge-test-")
+        .arg(format!(
+            "--raw-cgroup-prefix-whitelist=/cgauge-test-{}-",
+            std::process::id()
+        ))
         .start();
     let mut steady = TestCgroup::new("prometheus");
     steady.limit_memory(256 << 20);

@@ -160,7 +160,10 @@ impl<'a> Page<'a> {
         if let Some(most) = self.options.max_series {
             self.dropped = budget::apply(self, most);
         }
-        let mut out = Vec::with_capacity(64 * 1024 + self.containers.len() * BYTES_PER_CONTAINER);
+        // As large as the page before, and some: growing a page copies it.
+        let before = usize::try_from(self.own.scrape.bytes.get()).unwrap_or(0);
+        let guess = self.containers.len().saturating_mul(BYTES_PER_CONTAINER);
+        let mut out = Vec::with_capacity(SPARE_BYTES + before.max(guess));
         let style = self.style(format);
         let scrape = &self.own.scrape;
         let (mut series, mut by_kind) = (0, [0; KINDS]);
@@ -276,6 +279,9 @@ impl<'a> Page<'a> {
 
 /// What a container takes of a page, about: the first guess of the buffer's size.
 const BYTES_PER_CONTAINER: usize = 6 * 1024;
+
+/// By how much a page may be larger than the one before without growing its buffer.
+const SPARE_BYTES: usize = 64 * 1024;
 
 /// Leaves only containers that have none below them. They are in the order of names, but names are
 /// bytes: `/a-b` comes between `/a` and `/a/c`.
