@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// How often Prometheus scrapes.
-const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// After how many scrapes at most a series has ended: the one under way when the container went, the
 /// one that misses it, and one for slow machines. Without staleness it would be five minutes.
@@ -143,6 +143,7 @@ fn a_real_prometheus_scrapes_while_containers_come_and_go() {
             "--raw-cgroup-prefix-whitelist=/cgauge-test-{}-",
             std::process::id()
         ))
+        .arg("--metrics-profile=dashboards")
         .start();
     let mut steady = TestCgroup::new("prometheus");
     steady.limit_memory(256 << 20);
