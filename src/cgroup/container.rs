@@ -76,10 +76,18 @@ pub struct Cgroup {
 #[derive(Debug)]
 struct Directory {
     inode: u64,
-    /// Kept open if the budget allows.
-    kept: Option<Kept>,
-    /// Else opened once for each poll, and the inode compared.
-    for_now: Option<OwnedFd>,
+    /// Opened when files are opened in it, and the inode compared. Kept, if the budget allows, until
+    /// it has not been needed for a while: while all of its files are open, it is not.
+    handle: Option<Handle>,
+    /// Whether it was needed in this poll, and the poll at which it was last.
+    needed: bool,
+    needed_at: u32,
+}
+
+#[derive(Debug)]
+enum Handle {
+    Kept(Kept),
+    ForNow(OwnedFd),
 }
 
 #[derive(Debug, Default)]
@@ -136,14 +144,11 @@ impl Cgroup {
         if inode.is_some_and(|inode| inode != found) {
             return Err(fail(Errno::ENOENT));
         }
-        let (kept, for_now) = match Kept::new(handle, Keep::Directory, &self.budget) {
-            Ok(kept) => (Some(kept), None),
-            Err(handle) => (None, Some(handle)),
-        };
         self.directories[hierarchy.index()] = Some(Directory {
             inode: found,
-            kept,
-            for_now,
+            handle: Some(Handle::ForNow(handle)),
+            needed: true,
+            needed_at: self.polls,
         });
         Ok(())
     }
@@ -232,10 +237,21 @@ impl Cgroup {
         sample.memory_events_local.oom_kill
     }
 
-    /// Lets go of directories that are not kept open.
+    /// Keeps the directories that are needed, if the budget allows, and lets go of the others.
     fn end_poll(&mut self) {
         for directory in self.directories.iter_mut().flatten() {
-            directory.for_now = None;
+            if std::mem::take(&mut directory.needed) {
+                directory.needed_at = self.polls;
+            }
+            let unused_for = self.polls.wrapping_sub(directory.needed_at);
+            directory.handle = match directory.handle.take() {
+                Some(_) if unused_for > LOOK_AGAIN_AFTER => None,
+                Some(Handle::ForNow(fd)) => {
+                    let kept = Kept::new(fd, Keep::Directory, &self.budget);
+                    kept.ok().map(Handle::Kept)
+                }
+                kept => kept,
+            };
         }
     }
 
@@ -459,28 +475,29 @@ impl Cgroup {
 }
 
 impl Directory {
-    /// The open directory: the one that is kept, or one that is open until the end of the poll.
+    /// The open directory, opened now if it is not.
     fn handle(
         &mut self,
         name: &ContainerName,
         plan: &Plan,
         hierarchy: HierarchyId,
     ) -> Result<BorrowedFd<'_>, Errno> {
-        if let Some(kept) = &self.kept {
-            return Ok(kept.as_fd());
-        }
-        let opened = match self.for_now.take() {
-            Some(opened) => opened,
+        let handle = match self.handle.take() {
+            Some(handle) => handle,
             None => {
                 let opened = open_directory(&name.below(&plan.hierarchies.get(hierarchy).root))?;
                 if fstat(&opened)?.st_ino != self.inode {
                     return Err(Errno::ENOENT);
                 }
-                opened
+                Handle::ForNow(opened)
             }
         };
-        let opened: &OwnedFd = self.for_now.insert(opened);
-        Ok(opened.as_fd())
+        self.needed = true;
+        let handle: &Handle = self.handle.insert(handle);
+        Ok(match handle {
+            Handle::Kept(kept) => kept.as_fd(),
+            Handle::ForNow(fd) => fd.as_fd(),
+        })
     }
 
     fn open(

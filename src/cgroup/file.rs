@@ -25,21 +25,17 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// does not exist; a hostile tree may have one.
 const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How many directories may be kept open for each file that may: a container has half as many of
-/// them (v1) or one (v2), and an open directory costs the kernel a twentieth of a file.
-const DIRECTORIES_PER_FILE: usize = 2;
+/// The share of the budget that files leave to directories: one in so many. A directory that is
+/// open saves more than a file does, and costs the kernel a twentieth of it.
+const FOR_DIRECTORIES: usize = 8;
 
 /// How many files and directories may be kept open, shared by all containers.
 #[derive(Debug)]
 pub struct FdBudget {
-    files: Pool,
-    directories: Pool,
-}
-
-#[derive(Debug)]
-struct Pool {
     limit: usize,
     used: AtomicUsize,
+    files: usize,
+    files_used: AtomicUsize,
 }
 
 /// What a descriptor is kept for.
@@ -52,14 +48,13 @@ pub enum Keep {
 }
 
 impl FdBudget {
-    /// A budget of at most `files` files and twice as many directories. Raises the process's soft
+    /// A budget of at most `files` files, and directories beside them. Raises the process's soft
     /// limit (and, where allowed, the hard one) to make room for them; takes less if it cannot.
     pub fn within_limits(files: usize) -> Self {
-        let directories = files.saturating_mul(DIRECTORIES_PER_FILE);
-        let wanted = files.saturating_add(directories);
+        let wanted = files.saturating_add(files / 2);
         let needed = wanted.saturating_add(RESERVED_DESCRIPTORS) as u64;
         let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-            return Self::of(files);
+            return Self::new(wanted, files);
         };
         if soft < needed {
             let raised = setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed))
@@ -72,41 +67,45 @@ impl FdBudget {
         let room = usize::try_from(soft)
             .unwrap_or(usize::MAX)
             .saturating_sub(RESERVED_DESCRIPTORS);
-        Self::of(files.min(room / (1 + DIRECTORIES_PER_FILE)))
+        Self::new(wanted.min(room), files)
     }
 
-    /// A budget of exactly so many files, and twice as many directories.
-    pub fn of(files: usize) -> Self {
-        let pool = |limit| Pool {
+    /// A budget of exactly so many descriptors.
+    pub fn of(limit: usize) -> Self {
+        Self::new(limit, limit)
+    }
+
+    fn new(limit: usize, files: usize) -> Self {
+        Self {
             limit,
             used: AtomicUsize::new(0),
-        };
-        Self {
-            files: pool(files),
-            directories: pool(files.saturating_mul(DIRECTORIES_PER_FILE)),
+            files: files.min(limit - limit / FOR_DIRECTORIES),
+            files_used: AtomicUsize::new(0),
         }
     }
 
     /// The most files that may be kept open.
     pub fn files(&self) -> usize {
-        self.files.limit
+        self.files
     }
 
     /// The most descriptors that may be kept open.
     pub fn limit(&self) -> usize {
-        self.files.limit.saturating_add(self.directories.limit)
+        self.limit
     }
 
     /// How many descriptors are kept open now.
     pub fn used(&self) -> usize {
-        self.files.used.load(Relaxed) + self.directories.used.load(Relaxed)
+        self.used.load(Relaxed)
     }
 
-    fn pool(&self, keep: Keep) -> &Pool {
-        match keep {
-            Keep::File => &self.files,
-            Keep::Directory => &self.directories,
-        }
+    fn has_room(&self, keep: Keep) -> bool {
+        let for_others = match keep {
+            Keep::File => self.limit / FOR_DIRECTORIES,
+            Keep::Directory => 0,
+        };
+        self.used() < self.limit - for_others
+            && (keep == Keep::Directory || self.files_used.load(Relaxed) < self.files)
     }
 }
 
@@ -122,11 +121,13 @@ impl Kept {
     /// Keeps `fd` if the budget has room, else gives it back. Threads that race may pass the limit by
     /// a few descriptors: the reserve covers that.
     pub fn new(fd: OwnedFd, keep: Keep, budget: &Arc<FdBudget>) -> Result<Self, OwnedFd> {
-        let pool = budget.pool(keep);
-        if pool.used.load(Relaxed) >= pool.limit {
+        if !budget.has_room(keep) {
             return Err(fd);
         }
-        pool.used.fetch_add(1, Relaxed);
+        budget.used.fetch_add(1, Relaxed);
+        if keep == Keep::File {
+            budget.files_used.fetch_add(1, Relaxed);
+        }
         Ok(Self {
             fd,
             keep,
@@ -137,7 +138,10 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.budget.pool(self.keep).used.fetch_sub(1, Relaxed);
+        self.budget.used.fetch_sub(1, Relaxed);
+        if self.keep == Keep::File {
+            self.budget.files_used.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -261,14 +265,26 @@ mod tests {
 
     #[test]
     fn the_budget_is_given_back_when_a_file_is_closed() {
-        let budget = Arc::new(FdBudget::of(1));
-        let open = || std::fs::File::open("/dev/null").unwrap().into();
-        let first = Kept::new(open(), Keep::File, &budget).unwrap();
-        assert!(Kept::new(open(), Keep::File, &budget).is_err());
-        let directory = Kept::new(open(), Keep::Directory, &budget).unwrap();
+        let budget = Arc::new(FdBudget::of(16));
+        let keep = |keep| {
+            Kept::new(
+                std::fs::File::open("/dev/null").unwrap().into(),
+                keep,
+                &budget,
+            )
+        };
+        let files: Vec<Kept> = std::iter::from_fn(|| keep(Keep::File).ok()).collect();
+        assert_eq!(
+            (files.len(), budget.files()),
+            (14, 14),
+            "two are left to directories"
+        );
+        let directories: Vec<Kept> = std::iter::from_fn(|| keep(Keep::Directory).ok()).collect();
+        assert_eq!((directories.len(), budget.used()), (2, 16));
+        drop(files);
         assert_eq!(budget.used(), 2);
-        drop((first, directory));
-        assert!(Kept::new(open(), Keep::File, &budget).is_ok());
+        assert!(keep(Keep::Directory).is_ok() && keep(Keep::File).is_ok());
+        drop(directories);
         assert_eq!(budget.used(), 0);
     }
 
