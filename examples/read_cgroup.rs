@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = ReadOptions {
         per_cpu: true,
         network: true,
-        huge_page_sizes: Vec::new(),
+        ..ReadOptions::default()
     };
     let plan = Arc::new(Plan::new(Arc::clone(&hierarchies), &options));
     let mut cgroup = Cgroup::new(name.clone(), plan, Arc::new(FdBudget::of(64)));

@@ -80,7 +80,7 @@ impl Default for MonitorBuilder {
             read: ReadOptions {
                 per_cpu: true,
                 network: true,
-                huge_page_sizes: Vec::new(),
+                ..ReadOptions::default()
             },
             samplers: 2,
             max_open_files: 16_384,

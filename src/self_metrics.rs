@@ -103,6 +103,44 @@ pub struct SelfMetrics {
     pub samplers: Gauge,
     /// The HTTP server.
     pub http: HttpMetrics,
+    /// Scrapes of `/metrics`.
+    pub scrape: ScrapeMetrics,
+}
+
+/// Kinds of metrics whose cost is counted apart: one for each `MetricKind`, and one for what is always
+/// on.
+pub const KINDS: usize = 23;
+
+/// What scrapes cost.
+#[derive(Debug, Default)]
+pub struct ScrapeMetrics {
+    /// Scrapes answered.
+    pub scrapes: Counter,
+    /// Scrapes whose question was wrong.
+    pub refused: Counter,
+    /// Time spent waiting for polls, nanoseconds.
+    pub poll_ns: Counter,
+    /// Time spent writing pages, nanoseconds.
+    pub encode_ns: Counter,
+    /// Time spent compressing them, nanoseconds.
+    pub compress_ns: Counter,
+    /// Containers that were not polled in time and left out.
+    pub late: Counter,
+    /// Series of the last page.
+    pub series: Gauge,
+    /// Size of the last page, uncompressed.
+    pub bytes: Gauge,
+    /// By kind.
+    pub kinds: [KindMetrics; KINDS],
+}
+
+/// What one kind costs.
+#[derive(Debug, Default)]
+pub struct KindMetrics {
+    /// Series of the last page.
+    pub series: Gauge,
+    /// Time spent writing them, nanoseconds.
+    pub encode_ns: Counter,
 }
 
 /// What the HTTP server counts, over all its listeners.

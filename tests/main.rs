@@ -21,5 +21,6 @@ mod nobody;
 mod oom;
 mod packaging;
 mod pipeline;
+mod prometheus;
 mod shutdown;
 mod streams;

@@ -108,6 +108,7 @@ impl Host {
             per_cpu: true,
             network: true,
             huge_page_sizes: vec![2 << 20],
+            ..ReadOptions::default()
         };
         let plan = Arc::new(Plan::new(Arc::new(found), &options));
         let context = ReadContext::new(Arc::new(NetworkNamespaces::new(&procfs)));

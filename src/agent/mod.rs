@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::monitor::Monitor;
 use crate::serve::listen::{ListenAddr, Listener};
+use crate::serve::prefix::Prefixed;
 use crate::serve::routes;
 use crate::serve::server::{self, Limits};
 pub use check::check;
@@ -36,10 +37,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .iter()
         .map(|listener| Ok(listener.local_addr()?.to_string()))
         .collect::<std::io::Result<Vec<_>>>()?;
-    let routes = warp::service(routes::all(&monitor.view()));
+    let routes = routes::all(&monitor.view(), &settings::routes(&config));
+    let routes = Prefixed::new(&config.server.url_base_prefix, warp::service(routes));
     let metrics = monitor.self_metrics().clone();
     let server = server::serve(listeners, routes, Limits::default(), stop, metrics);
-    announce(&monitor, &addresses, begun);
+    announce(&monitor, &addresses, &config.server.url_base_prefix, begun);
     notify(&[sd_notify::NotifyState::Ready]);
 
     let trimmer = tokio::spawn(trim_memory());
@@ -87,7 +89,7 @@ async fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
 }
 
 /// What a person wants to know at start: what is monitored, where to look, what is missing and why.
-fn announce(monitor: &Monitor, addresses: &[String], begun: Instant) {
+fn announce(monitor: &Monitor, addresses: &[String], prefix: &str, begun: Instant) {
     let roots: Vec<String> = monitor
         .hierarchies()
         .iter()
@@ -106,16 +108,16 @@ fn announce(monitor: &Monitor, addresses: &[String], begun: Instant) {
         tracing::info!(
             "ready after {} ms: {}",
             begun.elapsed().as_millis(),
-            where_to_look(address)
+            where_to_look(address, prefix)
         );
     }
 }
 
 /// An address as something to paste.
-fn where_to_look(address: &str) -> String {
+fn where_to_look(address: &str, prefix: &str) -> String {
     match address.strip_prefix("unix:") {
-        Some(path) => format!("curl --unix-socket {path} http://localhost/"),
-        None => format!("http://{address}/"),
+        Some(path) => format!("curl --unix-socket {path} http://localhost{prefix}/"),
+        None => format!("http://{address}{prefix}/"),
     }
 }
 

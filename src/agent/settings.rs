@@ -8,6 +8,7 @@ use crate::handler::Housekeeping;
 use crate::manager::Accept;
 use crate::monitor::{Monitor, MonitorBuilder};
 use crate::node::Roots;
+use crate::serve::routes;
 
 /// A monitor with these settings.
 pub(super) fn builder(config: &Config) -> MonitorBuilder {
@@ -54,12 +55,29 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
     builder
 }
 
+/// What is answered.
+pub(super) fn routes(config: &Config) -> routes::Options {
+    routes::Options {
+        prometheus_endpoint: config.server.prometheus_endpoint.clone(),
+        metrics: config.metrics.page(),
+    }
+}
+
 /// What is read of each container.
 pub(super) fn read_options(config: &Config) -> ReadOptions {
     let kinds = config.metrics.kinds();
     ReadOptions {
         per_cpu: kinds.contains(MetricKind::PerCpu),
-        network: kinds.contains(MetricKind::Network),
+        // Sockets are read through the same processes.
+        network: [
+            MetricKind::Network,
+            MetricKind::Tcp,
+            MetricKind::Udp,
+            MetricKind::AdvTcp,
+        ]
+        .into_iter()
+        .any(|kind| kinds.contains(kind)),
+        kinds,
         huge_page_sizes: match kinds.contains(MetricKind::Hugetlb) {
             true => huge_page_sizes(&config.roots.sysfs),
             false => Vec::new(),

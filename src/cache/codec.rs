@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::cgroup::columns::Columns;
 use crate::cgroup::stats::{
-    DeviceNumber, HugetlbStats, InterfaceStats, IoStats, NetworkStats, Sample,
+    DeviceNumber, HugetlbStats, InterfaceStats, IoStats, NetworkStats, NumaStats, Sample,
 };
 
 /// More columns than any sample has: a host with ten thousand CPUs and as many devices.
@@ -22,6 +22,8 @@ pub struct Shape {
     devices: Vec<DeviceNumber>,
     page_sizes: Vec<u64>,
     network: Option<(u64, bool, Vec<Arc<str>>)>,
+    nodes: Vec<u32>,
+    sockets: bool,
 }
 
 impl Shape {
@@ -39,6 +41,8 @@ impl Shape {
                     .collect();
                 (network.namespace, network.host, names)
             }),
+            nodes: sample.numa.iter().map(|entry| entry.0).collect(),
+            sockets: sample.sockets.is_some(),
         }
     }
 
@@ -65,6 +69,11 @@ impl Shape {
                 .page_sizes
                 .iter()
                 .eq(sample.hugetlb.iter().map(|entry| &entry.0))
+            && self
+                .nodes
+                .iter()
+                .eq(sample.numa.iter().map(|entry| &entry.0))
+            && self.sockets == sample.sockets.is_some()
     }
 
     /// Gives `sample` this shape; its figures are to be filled in.
@@ -84,6 +93,11 @@ impl Shape {
                 .iter()
                 .map(|&size| (size, HugetlbStats::default())),
         );
+        sample.numa.clear();
+        sample
+            .numa
+            .extend(self.nodes.iter().map(|&node| (node, NumaStats::default())));
+        sample.sockets = self.sockets.then(Box::default);
         sample.network = self
             .network
             .as_ref()

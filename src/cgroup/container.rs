@@ -11,9 +11,12 @@ use nix::sys::stat::{fstat, fstatat};
 use super::error::{Failure, ReadError};
 use super::file::{FdBudget, Keep, Kept, ReadBuffer, open_directory, open_in};
 use super::hierarchy::{Controller, HierarchyId, Mode};
+use super::kind::MetricKind;
+use super::members::{self, SchedTotals};
 use super::name::ContainerName;
 use super::network::{Interfaces, Member, NetworkNamespaces};
 use super::plan::{File, Parsed, Parser, Plan};
+use super::sockets::SOCKET_KINDS;
 use super::spec::{MemorySpec, Spec};
 use super::stats::Sample;
 use super::{v1, v2};
@@ -66,6 +69,7 @@ pub struct Cgroup {
     polls: u32,
     keep_open: bool,
     member: Member,
+    sched: SchedTotals,
 }
 
 /// A directory of the container in one hierarchy.
@@ -116,6 +120,7 @@ impl Cgroup {
             polls: 0,
             keep_open: true,
             member: Member::default(),
+            sched: SchedTotals::default(),
         }
     }
 
@@ -210,6 +215,12 @@ impl Cgroup {
         }
         if plan.network {
             self.read_network(context, out);
+        }
+        if plan.kinds.contains(MetricKind::Process) {
+            self.read_processes(context, out);
+        }
+        if plan.kinds.contains(MetricKind::Sched) {
+            self.read_sched(context, out);
         }
         self.end_poll();
         if found { Outcome::Read } else { Outcome::Gone }
@@ -359,6 +370,51 @@ impl Cgroup {
             find,
         );
         self.plan.network_cost.record(started.elapsed());
+        let kinds = self.plan.kinds;
+        if SOCKET_KINDS.iter().any(|kind| kinds.contains(kind)) {
+            let started = Instant::now();
+            let found = self.member.found().and_then(|(process, namespace)| {
+                namespaces.sockets(namespace, process, self.name.is_root(), kinds)
+            });
+            out.sockets = found.map(|sockets| Box::new((*sockets).clone()));
+            self.plan.sockets_cost.record(started.elapsed());
+        }
+    }
+
+    /// The hierarchy in which the container's processes are looked for.
+    fn first_hierarchy(&self) -> Option<HierarchyId> {
+        let at = self.directories.iter().position(Option::is_some)?;
+        u8::try_from(at).ok().map(HierarchyId)
+    }
+
+    fn read_processes(&mut self, context: &mut ReadContext, out: &mut Sample) {
+        let started = Instant::now();
+        let Some(hierarchy) = self.first_hierarchy() else {
+            return;
+        };
+        let Some(directory) = &mut self.directories[hierarchy.index()] else {
+            return;
+        };
+        let Ok(fd) = directory.open(&self.name, &self.plan, hierarchy, "cgroup.procs") else {
+            return;
+        };
+        let Ok(text) = context.buffer.read_records(fd) else {
+            return;
+        };
+        let pids: Vec<u32> = members::pids(text).collect();
+        out.processes = members::processes(context.namespaces.procfs(), &pids);
+        self.plan.processes_cost.record(started.elapsed());
+    }
+
+    fn read_sched(&mut self, context: &mut ReadContext, out: &mut Sample) {
+        let started = Instant::now();
+        let Some(hierarchy) = self.first_hierarchy() else {
+            return;
+        };
+        let path = self.name.below(&self.plan.hierarchies.get(hierarchy).root);
+        let pids = members::pids_below(&path);
+        out.sched = self.sched.read(context.namespaces.procfs(), &pids);
+        self.plan.sched_cost.record(started.elapsed());
     }
 
     /// Reads the settings, and when the cgroup was made.
@@ -491,125 +547,5 @@ fn first_pid(text: &[u8]) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::cgroup::hierarchy::Hierarchies;
-    use crate::cgroup::plan::ReadOptions;
-    use std::fs;
-    use std::path::Path;
-
-    struct Tree {
-        directory: tempfile::TempDir,
-        plan: Arc<Plan>,
-        context: ReadContext,
-    }
-
-    impl Tree {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            fs::write(directory.path().join("cgroup.controllers"), "cpu memory").unwrap();
-            let found =
-                Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(directory.path()))
-                    .unwrap();
-            let plan = Arc::new(Plan::new(Arc::new(found), &ReadOptions::default()));
-            let namespaces = Arc::new(NetworkNamespaces::new(Path::new("/proc")));
-            let context = ReadContext::new(namespaces);
-            Self {
-                directory,
-                plan,
-                context,
-            }
-        }
-
-        fn put(&self, cgroup: &str, files: &[(&str, &str)]) {
-            let path = self.directory.path().join(cgroup);
-            fs::create_dir_all(&path).unwrap();
-            for (name, text) in files {
-                fs::write(path.join(name), text).unwrap();
-            }
-        }
-
-        fn cgroup(&self, name: &str, descriptors: usize) -> Cgroup {
-            let budget = Arc::new(FdBudget::of(descriptors));
-            let mut cgroup = Cgroup::new(
-                ContainerName::from_request(name),
-                Arc::clone(&self.plan),
-                budget,
-            );
-            cgroup.attach(HierarchyId(0), None).unwrap();
-            cgroup
-        }
-    }
-
-    const FILES: &[(&str, &str)] = &[
-        ("cpu.stat", "usage_usec 5\n"),
-        ("memory.current", "4096\n"),
-        ("memory.events.local", "oom_kill 3\n"),
-    ];
-
-    #[test]
-    fn a_cgroup_reads_the_same_with_descriptors_and_without() {
-        let mut tree = Tree::new();
-        tree.put("a", FILES);
-        for descriptors in [100, 1, 0] {
-            let mut cgroup = tree.cgroup("/a", descriptors);
-            let mut sample = Sample::default();
-            for _ in 0..3 {
-                assert_eq!(cgroup.read(&mut tree.context, &mut sample), Outcome::Read);
-                assert_eq!(sample.cpu.usage_ns, Some(5_000));
-                assert_eq!(sample.memory.usage_bytes, Some(4_096));
-                assert_eq!(sample.memory.peak_bytes, None);
-            }
-            assert_eq!(cgroup.read_oom_kills(&mut tree.context), Some(3));
-        }
-    }
-
-    #[test]
-    fn another_directory_under_the_same_name_is_not_read() {
-        let mut tree = Tree::new();
-        tree.put("a", FILES);
-        let mut kept = tree.cgroup("/a", 100);
-        let mut bare = tree.cgroup("/a", 0);
-        let mut sample = Sample::default();
-        kept.read(&mut tree.context, &mut sample);
-        fs::rename(
-            tree.directory.path().join("a"),
-            tree.directory.path().join("old"),
-        )
-        .unwrap();
-        fs::remove_dir_all(tree.directory.path().join("old")).unwrap();
-        tree.put("a", &[("cpu.stat", "usage_usec 1\n")]);
-        assert_eq!(bare.read(&mut tree.context, &mut sample), Outcome::Gone);
-        kept.keep_open(false);
-        assert_eq!(kept.read(&mut tree.context, &mut sample), Outcome::Gone);
-        let stale = Some(1);
-        assert!(kept.attach(HierarchyId(0), stale).is_err());
-    }
-
-    #[test]
-    fn absurd_figures_of_the_root_are_no_sum() {
-        let mut tree = Tree::new();
-        let huge = format!("anon {0}\nfile {0}\n", u64::MAX - 1);
-        tree.put("", &[("memory.stat", &huge)]);
-        let mut cgroup = tree.cgroup("/", 100);
-        let mut sample = Sample::default();
-        assert_eq!(cgroup.read(&mut tree.context, &mut sample), Outcome::Read);
-        assert_eq!(sample.memory.anon_bytes, Some(u64::MAX - 1));
-        assert_eq!(sample.memory.usage_bytes, None);
-    }
-
-    #[test]
-    fn a_file_that_appears_later_is_found() {
-        let mut tree = Tree::new();
-        tree.put("a", FILES);
-        let mut cgroup = tree.cgroup("/a", 100);
-        let mut sample = Sample::default();
-        cgroup.read(&mut tree.context, &mut sample);
-        tree.put("a", &[("memory.peak", "8192\n")]);
-        for _ in 0..=LOOK_AGAIN_AFTER {
-            cgroup.read(&mut tree.context, &mut sample);
-        }
-        assert_eq!(sample.memory.peak_bytes, Some(8192));
-    }
-}
+#[path = "container_tests.rs"]
+mod tests;

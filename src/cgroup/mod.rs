@@ -13,6 +13,8 @@ pub mod name;
 pub mod error;
 pub mod format;
 pub mod columns;
+pub mod kind;
+pub mod sockets;
 pub mod stats;
 pub mod spec;
 pub mod hierarchy;
@@ -22,6 +24,7 @@ pub mod v2;
 pub mod plan;
 pub mod pod;
 pub mod network;
+pub mod members;
 pub mod container;
 
 pub use container::{Cgroup, ReadContext};

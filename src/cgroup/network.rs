@@ -20,6 +20,8 @@ use parking_lot::Mutex;
 use super::error::{Failure, ReadError};
 use super::file::{ReadBuffer, open_directory, open_in};
 use super::format::{lines, number, words};
+use super::kind::KindSet;
+use super::sockets::{self, SocketStats};
 use super::stats::{InterfaceStats, NetworkStats};
 
 /// Figures of a namespace are shared by containers that ask within this time: one pass.
@@ -42,6 +44,7 @@ pub struct NetworkNamespaces {
     /// The host's own namespace, and a process that is in it.
     host: Option<(u64, u32)>,
     seen: Mutex<Cache>,
+    sockets: Mutex<HashMap<u64, (Instant, Arc<SocketStats>)>>,
 }
 
 /// The interfaces of a namespace, in the kernel's order.
@@ -72,7 +75,38 @@ impl NetworkNamespaces {
             procfs: procfs.to_owned(),
             host: member(1).or_else(|| member(std::process::id())),
             seen: Mutex::default(),
+            sockets: Mutex::default(),
         }
+    }
+
+    /// Where procfs is.
+    pub fn procfs(&self) -> &Path {
+        &self.procfs
+    }
+
+    /// The sockets of `namespace`, read through its member at `process` unless another container has
+    /// just done so. Not those of the host's own namespace, unless `host_too`.
+    pub fn sockets(
+        &self,
+        namespace: u64,
+        process: &Path,
+        host_too: bool,
+        kinds: KindSet,
+    ) -> Option<Arc<SocketStats>> {
+        if self.is_host(namespace) && !host_too {
+            return None;
+        }
+        let known = self.sockets.lock().get(&namespace).cloned();
+        if let Some((at, stats)) = known
+            && at.elapsed() < SHARED_FOR
+        {
+            return Some(stats);
+        }
+        let stats = Arc::new(sockets::read(process, kinds));
+        let mut sockets = self.sockets.lock();
+        sockets.retain(|_, (at, _)| at.elapsed() < FORGET_AFTER);
+        sockets.insert(namespace, (Instant::now(), Arc::clone(&stats)));
+        Some(stats)
     }
 
     /// A process in the host's own namespace.
@@ -244,6 +278,12 @@ struct Found {
 const TRUST_MEMBER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 impl Member {
+    /// The member (`/proc/PID`) and its namespace, as of the last look.
+    pub fn found(&self) -> Option<(&Path, u64)> {
+        let found = self.found.as_ref()?;
+        Some((&found.process, found.namespace))
+    }
+
     /// Looks for a member at the next poll: processes may have come or gone.
     pub fn forget(&mut self) {
         self.look_again = None;

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::hierarchy::{Controller, Hierarchies, HierarchyId};
+use super::kind::{KindSet, MetricKind};
+use super::sockets::SOCKET_KINDS;
 use super::stats::{HugetlbStats, Sample};
 use super::{v1, v2};
 
@@ -65,6 +67,8 @@ pub struct File {
     pub hierarchy: HierarchyId,
     /// How to read it.
     pub parser: Parser,
+    /// The kind of metrics that it is read for.
+    pub kind: MetricKind,
     /// What reading it has cost so far.
     pub cost: FileCost,
 }
@@ -103,15 +107,59 @@ impl FileCost {
     }
 }
 
-/// What to read beyond the base set.
-#[derive(Debug, Clone, Default)]
+/// What to read.
+#[derive(Debug, Clone)]
 pub struct ReadOptions {
+    /// The kinds of metrics that are wanted. CPU time, the number of tasks and OOM kills are always
+    /// read: they are cheap, and other parts live on them.
+    pub kinds: KindSet,
     /// Read CPU time by CPU (v1).
     pub per_cpu: bool,
     /// Page sizes in bytes for which to read hugetlb files.
     pub huge_page_sizes: Vec<u64>,
     /// Read the network of containers.
     pub network: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self {
+            kinds: KindSet::DEFAULT,
+            per_cpu: false,
+            huge_page_sizes: Vec::new(),
+            network: false,
+        }
+    }
+}
+
+/// What a file of the tables is read for.
+fn kind_of(row: &Row) -> MetricKind {
+    match (
+        row.names.first().copied().unwrap_or_default(),
+        row.controller,
+    ) {
+        ("cpuacct.usage_percpu", _) => MetricKind::PerCpu,
+        ("memory.events.local" | "memory.oom_control", _) => MetricKind::OomEvent,
+        ("memory.numa_stat", _) => MetricKind::MemoryNuma,
+        (name, _) if name.ends_with(".pressure") => MetricKind::Pressure,
+        (_, Controller::Cpu | Controller::Cpuacct) => MetricKind::Cpu,
+        (_, Controller::Memory) => MetricKind::Memory,
+        (_, Controller::Blkio) => MetricKind::DiskIo,
+        (_, Controller::Pids) => MetricKind::Process,
+        (_, Controller::Cpuset) => MetricKind::Cpuset,
+        (_, Controller::Hugetlb) => MetricKind::Hugetlb,
+    }
+}
+
+impl ReadOptions {
+    fn wants(&self, row: &Row) -> bool {
+        match kind_of(row) {
+            MetricKind::PerCpu => self.per_cpu,
+            // `pids.current` alone is of this kind here.
+            MetricKind::Cpu | MetricKind::OomEvent | MetricKind::Process => true,
+            kind => self.kinds.contains(kind),
+        }
+    }
 }
 
 /// The files that a poll reads.
@@ -127,35 +175,49 @@ pub struct Plan {
     pub network_cost: FileCost,
     /// Whether to read the network of containers.
     pub network: bool,
+    /// The kinds that are wanted, for what is read beside cgroup files.
+    pub kinds: KindSet,
+    /// Cost of `/proc/PID/net/{tcp,udp,snmp}` and the like.
+    pub sockets_cost: FileCost,
+    /// Cost of `/proc/PID/fd`.
+    pub processes_cost: FileCost,
+    /// Cost of `/proc/PID/schedstat`.
+    pub sched_cost: FileCost,
 }
 
 impl Plan {
     /// The plan for a host.
     pub fn new(hierarchies: Arc<Hierarchies>, options: &ReadOptions) -> Self {
         let mut files = Vec::new();
-        let mut add = |names: Vec<String>, hierarchy: HierarchyId, parser: Parser| {
+        let mut add = |names: Vec<String>, hierarchy, parser, kind| {
             files.push(File {
                 names,
                 hierarchy,
                 parser,
+                kind,
                 cost: FileCost::default(),
             });
         };
         let names = |row: &Row| row.names.iter().map(|&name| name.to_owned()).collect();
         for row in v1::files::ROWS {
-            if row.names == ["cpuacct.usage_percpu"] && !options.per_cpu {
-                continue;
-            }
-            if let Some(hierarchy) = hierarchies.of(row.controller) {
-                add(names(row), hierarchy, Parser::Sample(row.parse));
+            if let Some(hierarchy) = hierarchies.of(row.controller)
+                && options.wants(row)
+            {
+                add(
+                    names(row),
+                    hierarchy,
+                    Parser::Sample(row.parse),
+                    kind_of(row),
+                );
             }
         }
         if let Some(unified) = hierarchies.unified() {
             let pure = hierarchies.iter().all(|(_, hierarchy)| hierarchy.unified);
             // Beside v1 controllers the v2 tree still has what needs no controller.
             let rows = if pure { v2::files::ROWS } else { &[] };
-            for row in rows.iter().chain(v2::files::PRESSURE_ROWS) {
-                add(names(row), unified, Parser::Sample(row.parse));
+            let rows = rows.iter().chain(v2::files::PRESSURE_ROWS);
+            for row in rows.filter(|row| options.wants(row)) {
+                add(names(row), unified, Parser::Sample(row.parse), kind_of(row));
             }
         }
         for &size in &options.huge_page_sizes {
@@ -166,7 +228,12 @@ impl Plan {
                         .iter()
                         .map(|suffix| format!("hugetlb.{label}.{suffix}"))
                         .collect();
-                    add(names, hierarchy, Parser::Hugetlb(size, *parse));
+                    add(
+                        names,
+                        hierarchy,
+                        Parser::Hugetlb(size, *parse),
+                        MetricKind::Hugetlb,
+                    );
                 }
             } else if let (Some(unified), Mode::V2) = (hierarchies.unified(), hierarchies.mode) {
                 for (suffixes, parse) in v2::files::HUGETLB {
@@ -174,7 +241,12 @@ impl Plan {
                         .iter()
                         .map(|suffix| format!("hugetlb.{label}.{suffix}"))
                         .collect();
-                    add(names, unified, Parser::Hugetlb(size, *parse));
+                    add(
+                        names,
+                        unified,
+                        Parser::Hugetlb(size, *parse),
+                        MetricKind::Hugetlb,
+                    );
                 }
             }
         }
@@ -190,9 +262,66 @@ impl Plan {
             oom_events,
             network_cost: FileCost::default(),
             network: options.network,
+            kinds: options.kinds,
+            sockets_cost: FileCost::default(),
+            processes_cost: FileCost::default(),
+            sched_cost: FileCost::default(),
         }
     }
+
+    /// What reading beside cgroup files has cost, by what is read.
+    pub fn costs_beside_files(&self) -> impl Iterator<Item = (&'static str, &FileCost)> {
+        self.beside_files()
+            .into_iter()
+            .filter_map(|(name, kinds, cost)| {
+                let on = match name {
+                    NET_DEV => self.network,
+                    _ => kinds.iter().any(|kind| self.kinds.contains(kind)),
+                };
+                on.then_some((name, cost))
+            })
+    }
+
+    /// Time spent reading for the kind with this number, nanoseconds. `None` if nothing is read for it
+    /// alone.
+    pub fn read_ns(&self, kind: usize) -> Option<u64> {
+        let files = self
+            .files
+            .iter()
+            .filter(|file| file.kind as usize == kind)
+            .map(|file| &file.cost);
+        let beside = self
+            .beside_files()
+            .into_iter()
+            .filter(|(_, kinds, _)| {
+                kinds
+                    .iter()
+                    .next()
+                    .is_some_and(|first| first as usize == kind)
+            })
+            .map(|(_, _, cost)| cost);
+        files
+            .chain(beside)
+            .map(|cost| cost.nanos.load(Relaxed))
+            .reduce(u64::wrapping_add)
+    }
+
+    /// What is read, for which kinds (the first is the one that bears the cost), and its cost.
+    fn beside_files(&self) -> [(&'static str, KindSet, &FileCost); 4] {
+        const PROCESS: KindSet = KindSet::of(&[MetricKind::Process]);
+        const SCHED: KindSet = KindSet::of(&[MetricKind::Sched]);
+        const NETWORK: KindSet = KindSet::of(&[MetricKind::Network]);
+        [
+            (NET_DEV, NETWORK, &self.network_cost),
+            ("net/sockets", SOCKET_KINDS, &self.sockets_cost),
+            ("fd", PROCESS, &self.processes_cost),
+            ("schedstat", SCHED, &self.sched_cost),
+        ]
+    }
 }
+
+/// The file that `Plan::network_cost` is of.
+const NET_DEV: &str = "net/dev";
 
 use super::hierarchy::Mode;
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::columns::{Columns, columns};
+use super::sockets::SocketStats;
 use crate::units::Timestamp;
 
 columns! {
@@ -127,6 +128,51 @@ columns! {
         current,
     }
 
+    /// Settings of `cpuset` that are shown as figures.
+    pub struct CpusetStats {
+        /// 1 if memory moves with its tasks. v1 `cpuset.memory_migrate`; v2 has no such setting.
+        memory_migrate,
+    }
+
+    /// Memory on one NUMA node, bytes. v1 `memory.numa_stat` (in pages there), v2 the same (in bytes,
+    /// since 5.10, descendants included only).
+    pub struct NumaStats {
+        /// Anonymous memory, descendants included. v1 `hierarchical_anon`, v2 `anon`.
+        anon_bytes,
+        /// Page cache, descendants included.
+        file_bytes,
+        /// Memory that cannot be reclaimed, descendants included.
+        unevictable_bytes,
+        /// Anonymous memory of the cgroup alone (v1).
+        own_anon_bytes,
+        /// Page cache of the cgroup alone (v1).
+        own_file_bytes,
+        /// Memory of the cgroup alone that cannot be reclaimed (v1).
+        own_unevictable_bytes,
+    }
+
+    /// The container's own processes, without those of the cgroups below it.
+    pub struct ProcessStats {
+        /// Processes. `cgroup.procs`.
+        processes,
+        /// Files that they have open. Entries of `/proc/PID/fd`.
+        file_descriptors,
+        /// Of these, sockets.
+        sockets,
+        /// How many files the first of them may open. `/proc/PID/limits`, soft limit.
+        max_open_files,
+    }
+
+    /// Sums of `/proc/PID/schedstat` (each process's main thread), descendants included.
+    pub struct SchedStats {
+        /// Time on a CPU, nanoseconds.
+        run_ns,
+        /// Time in a run queue, nanoseconds.
+        wait_ns,
+        /// Times put on a CPU.
+        periods,
+    }
+
     /// One line of a pressure file.
     pub struct Stall {
         /// Share of the last 10 s, in hundredths of a percent.
@@ -203,6 +249,16 @@ impl MemoryStats {
     /// Usage without the inactive page cache, bytes: what the field calls the working set.
     pub fn working_set_bytes(&self) -> Option<u64> {
         Some(self.usage_bytes?.saturating_sub(self.inactive_file_bytes?))
+    }
+
+    /// What dropping caches would leave, bytes: usage without both page cache lists and without
+    /// reclaimable slab (which only v2 tells; on v1 it is counted in, if at all). Anonymous and shared
+    /// memory is in it whether or not there is swap to put it in.
+    pub fn unreclaimable_bytes(&self) -> Option<u64> {
+        let cache = (self.active_file_bytes?)
+            .saturating_add(self.inactive_file_bytes?)
+            .saturating_add(self.slab_reclaimable_bytes.unwrap_or(0));
+        Some(self.usage_bytes?.saturating_sub(cache))
     }
 }
 
@@ -324,6 +380,16 @@ pub struct Sample {
     pub hugetlb: Vec<(u64, HugetlbStats)>,
     /// Network; `None` when there is no live member, or its namespace may not be looked at.
     pub network: Option<NetworkStats>,
+    /// Sockets of that network; `None` unless they are asked for.
+    pub sockets: Option<Box<SocketStats>>,
+    /// Memory by NUMA node; empty unless it is asked for.
+    pub numa: Vec<(u32, NumaStats)>,
+    /// Settings of `cpuset`; absent unless asked for.
+    pub cpuset: CpusetStats,
+    /// Processes; absent unless asked for.
+    pub processes: ProcessStats,
+    /// Run queue statistics; absent unless asked for.
+    pub sched: SchedStats,
 }
 
 impl Sample {
@@ -333,13 +399,16 @@ impl Sample {
             per_cpu_ns,
             io,
             hugetlb,
+            numa,
             ..
         } = self;
-        let (mut per_cpu_ns, mut io, mut hugetlb) = (
+        let (mut per_cpu_ns, mut io, mut hugetlb, mut numa) = (
             std::mem::take(per_cpu_ns),
             std::mem::take(io),
             std::mem::take(hugetlb),
+            std::mem::take(numa),
         );
+        numa.clear();
         per_cpu_ns.clear();
         io.clear();
         hugetlb.clear();
@@ -347,8 +416,22 @@ impl Sample {
             per_cpu_ns,
             io,
             hugetlb,
+            numa,
             ..Self::default()
         };
+    }
+
+    /// The entry of NUMA node `node`, added if it is new.
+    pub fn numa_mut(&mut self, node: u32) -> &mut NumaStats {
+        let at = self
+            .numa
+            .iter()
+            .position(|entry| entry.0 == node)
+            .unwrap_or_else(|| {
+                self.numa.push((node, NumaStats::default()));
+                self.numa.len() - 1
+            });
+        &mut self.numa[at].1
     }
 
     /// The entry of `device`, added if it is new.
@@ -403,6 +486,11 @@ impl Columns for Sample {
         for (_, interface) in self.network.iter().flat_map(|network| &network.interfaces) {
             interface.each(visit);
         }
+        self.cpuset.each(visit);
+        self.processes.each(visit);
+        self.sched.each(visit);
+        self.numa.iter().for_each(|(_, entry)| entry.each(visit));
+        self.sockets.iter().for_each(|sockets| sockets.each(visit));
     }
 
     fn each_mut(&mut self, visit: &mut impl FnMut(&mut Option<u64>)) {
@@ -430,6 +518,15 @@ impl Columns for Sample {
             .flat_map(|network| &mut network.interfaces)
         {
             interface.each_mut(visit);
+        }
+        self.cpuset.each_mut(visit);
+        self.processes.each_mut(visit);
+        self.sched.each_mut(visit);
+        self.numa
+            .iter_mut()
+            .for_each(|(_, entry)| entry.each_mut(visit));
+        if let Some(sockets) = &mut self.sockets {
+            sockets.each_mut(visit);
         }
     }
 }

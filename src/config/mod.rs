@@ -30,6 +30,8 @@ pub use kinds::{KindSet, MetricKind};
 pub use limits::PerEventType;
 pub use load::{Invocation, parse};
 
+pub use crate::serve::metrics::{Options as PageOptions, Profile};
+
 use crate::units::Limit;
 
 /// Port that is listened on unless told otherwise.
@@ -267,6 +269,8 @@ pub struct Metrics {
     pub label_whitelist: Vec<String>,
     /// Prefixes of environment variables that become labels; empty: none.
     pub env_prefix_whitelist: Vec<String>,
+    /// What the page shows.
+    pub page: PageOptions,
 }
 
 impl Metrics {
@@ -279,6 +283,14 @@ impl Metrics {
             self.enable
         }
     }
+
+    /// What the page shows, with the kinds that are switched on.
+    pub fn page(&self) -> PageOptions {
+        PageOptions {
+            kinds: self.kinds(),
+            ..self.page.clone()
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -289,6 +301,7 @@ impl Default for Metrics {
             store_container_labels: true,
             label_whitelist: Vec::new(),
             env_prefix_whitelist: Vec::new(),
+            page: PageOptions::default(),
         }
     }
 }

@@ -9,7 +9,9 @@ use super::values::{
     boolean, check, duration, factor, list, listen, log_filter, non_empty, number, path, positive,
     url_path,
 };
-use super::{Config, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Storage, limits};
+use super::{
+    Config, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Profile, Storage, limits,
+};
 
 /// Writes one value into the configuration; the error says what would have been right.
 pub type Apply = fn(&mut Config, &str) -> Result<(), String>;
@@ -321,6 +323,62 @@ pub static SETTINGS: &[Setting] = &[
         "none",
         "Exactly these metric kinds, whatever is disabled",
         |c, v| set(&mut c.metrics.enable, KindSet::parse(v)),
+    ),
+    row(
+        "metrics_profile",
+        PICK,
+        "NAME",
+        "full",
+        "full; dashboards: what the usual ones ask for; lean: 25 series of a container",
+        |c, v| {
+            let found = Profile::ALL.into_iter().find(|profile| profile.name() == v);
+            let want = "a profile: full, dashboards or lean".to_owned();
+            set(&mut c.metrics.page.profile, found.ok_or(want))
+        },
+    ),
+    row(
+        "max_series",
+        PICK,
+        "N",
+        "0",
+        "The most series of one scrape: the deepest containers are left out; 0: any number",
+        |c, v| {
+            let most: u64 = number(v, "a number of series")?;
+            c.metrics.page.max_series = Some(most).filter(|&most| most > 0);
+            Ok(())
+        },
+    ),
+    row(
+        "scrape_max_age",
+        PICK,
+        "DURATION",
+        "1s",
+        "Figures older than this are read anew for a scrape",
+        |c, v| set(&mut c.metrics.page.max_age, duration(v)),
+    ),
+    row(
+        "metrics_timestamps",
+        PICK,
+        "",
+        "false",
+        "Give figures the time at which they were read; what has gone then lingers",
+        |c, v| set(&mut c.metrics.page.timestamps, boolean(v)),
+    ),
+    row(
+        "openmetrics_created",
+        PICK,
+        "",
+        "false",
+        "Give counters the time since which they count, in OpenMetrics: a series for each",
+        |c, v| set(&mut c.metrics.page.created, boolean(v)),
+    ),
+    row(
+        "network_per_container",
+        PICK,
+        "",
+        "false",
+        "Show a network under each container in it, the host's included",
+        |c, v| set(&mut c.metrics.page.network_per_container, boolean(v)),
     ),
     row(
         "store_container_labels",

@@ -491,6 +491,26 @@ fn what_help_calls_the_default_is_the_default() {
 }
 
 #[test]
+fn the_page_has_switches_of_its_own() {
+    let page = config(&[
+        "--metrics-profile=lean",
+        "--max-series=1000",
+        "--scrape-max-age=0",
+        "--metrics-timestamps",
+        "--network-per-container",
+        "--enable-metrics=cpu",
+    ])
+    .metrics
+    .page();
+    assert_eq!(page.kinds, KindSet::of(&[MetricKind::Cpu]));
+    assert_eq!((page.profile, page.max_series), (Profile::Lean, Some(1000)));
+    assert_eq!(page.max_age, Duration::ZERO);
+    assert!(page.timestamps && page.network_per_container && !page.created);
+    assert_eq!(config(&["--max-series=0"]).metrics.page().max_series, None);
+    assert_eq!(Metrics::default().page(), PageOptions::default());
+}
+
+#[test]
 fn the_example_file_shows_every_setting_of_ours_with_its_default() {
     const EXAMPLE: &str = include_str!("../../systemd/cgauge.toml");
     let live: Vec<&str> = EXAMPLE

@@ -220,6 +220,19 @@ impl Filesystems {
         }
     }
 
+    /// A table no older than the greatest age; the last one, of whatever age, while another thread is
+    /// at making one.
+    pub fn table_unless_busy(&self) -> Option<Arc<FsTable>> {
+        let fresh = self
+            .latest()
+            .filter(|table| table.made.elapsed() <= self.max_age);
+        match (fresh, self.pass.try_lock()) {
+            (Some(table), _) => Some(table),
+            (None, Some(_pass)) => Some(self.measure()),
+            (None, None) => self.latest(),
+        }
+    }
+
     /// A new table, whatever the age of the last.
     pub fn refresh(&self) -> Arc<FsTable> {
         let _pass = self.pass.lock();

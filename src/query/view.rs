@@ -55,6 +55,15 @@ pub struct Inner {
     pub listed: watch::Receiver<bool>,
 }
 
+/// What became of polling all containers.
+#[derive(Debug, Default)]
+pub struct Polled {
+    /// Those whose newest sample is young enough, by name.
+    pub in_time: Vec<Arc<Handler>>,
+    /// How many were not polled in time.
+    pub late: usize,
+}
+
 impl View {
     /// A view of these parts.
     pub fn new(inner: Inner) -> Self {
@@ -271,6 +280,45 @@ impl View {
     ) -> usize {
         self.poll(&self.inner.registry.within(name), max_age, deadline)
             .await
+    }
+
+    /// Polls every container that was polled longer than `max_age` ago, until `deadline`. However many
+    /// ask at once, one poll of a container serves them all.
+    pub async fn poll_all(&self, max_age: Duration, deadline: Instant) -> Polled {
+        let handlers = self.inner.registry.within(&ContainerName::root());
+        let asked: Vec<_> = handlers
+            .into_iter()
+            .map(|handler| {
+                let done = self.inner.sampler.request(&handler, max_age);
+                (handler, done)
+            })
+            .collect();
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let mut polled = Polled::default();
+        for (handler, done) in asked {
+            let Some(done) = done else {
+                polled.in_time.push(handler);
+                continue;
+            };
+            match tokio::time::timeout_at(deadline, done).await {
+                Ok(Ok(())) => polled.in_time.push(handler),
+                // It has gone while it waited for its turn.
+                Ok(Err(_)) => {}
+                Err(_) => polled.late += 1,
+            }
+        }
+        polled
+    }
+
+    /// The file systems of the node, measured anew if the last table is old and that takes no longer
+    /// than `wait`; else as they were. `None` if they never have been.
+    pub async fn filesystems(&self, wait: Duration) -> Option<Arc<FsTable>> {
+        let node = Arc::clone(&self.inner.node);
+        let table = tokio::task::spawn_blocking(move || node.filesystems().table_unless_busy());
+        match tokio::time::timeout(wait, table).await {
+            Ok(Ok(table)) => table,
+            _ => self.inner.node.filesystems().latest(),
+        }
     }
 
     /// What a handler knows, as an answer. With `children`, also the names of its children.

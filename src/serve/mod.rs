@@ -34,8 +34,9 @@
 //! | [`body`] | bounded request bodies, streamed answers |
 //! | [`compress`] | gzip, when asked for and worth it |
 //! | [`json`] | JSON with the escapes that Go's encoder makes |
-//! | [`metrics`] | `/metrics`: the table of families and the text format |
+//! | [`metrics`] | `/metrics`: the table of families, and the formats |
 //! | [`routes`] | what is asked, and who answers |
+//! | [`prefix`] | all of that below a path prefix |
 
 pub mod listen;
 mod socket;
@@ -46,6 +47,7 @@ pub mod json;
 pub mod server;
 pub mod metrics;
 pub mod routes;
+pub mod prefix;
 
 #[cfg(test)]
 mod tests;

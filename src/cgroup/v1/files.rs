@@ -1,9 +1,9 @@
 //! The files that a poll reads on cgroup v1, as a table, and their parsers.
 
-use crate::cgroup::format::{device, flat_keyed, lines, number, words};
-use crate::cgroup::hierarchy::Controller::{Blkio, Cpu, Cpuacct, Memory, Pids};
+use crate::cgroup::format::{device, flat_keyed, lines, number, pairs, words};
+use crate::cgroup::hierarchy::Controller::{Blkio, Cpu, Cpuacct, Cpuset, Memory, Pids};
 use crate::cgroup::plan::{Parsed, Row};
-use crate::cgroup::stats::{HugetlbStats, IoOps, MAX_CPUS, MemoryStats, Sample};
+use crate::cgroup::stats::{HugetlbStats, IoOps, MAX_CPUS, MemoryStats, NumaStats, Sample};
 use crate::units::NS_PER_TICK;
 
 /// The table, in the order of reading.
@@ -72,6 +72,16 @@ pub const ROWS: &[Row] = &[
         names: &["pids.current"],
         controller: Pids,
         parse: pids_current,
+    },
+    Row {
+        names: &["memory.numa_stat"],
+        controller: Memory,
+        parse: memory_numa_stat,
+    },
+    Row {
+        names: &["cpuset.memory_migrate"],
+        controller: Cpuset,
+        parse: cpuset_memory_migrate,
     },
 ];
 
@@ -281,6 +291,46 @@ fn blkio_table(
     if found { Parsed::Data } else { Parsed::Empty }
 }
 
+/// Lines `anon=12 N0=10 N1=2`, in pages, and `hierarchical_anon=…` with the descendants.
+fn memory_numa_stat(text: &[u8], out: &mut Sample) -> Parsed {
+    let page_size = procfs::page_size();
+    let mut found = false;
+    for line in lines(text) {
+        let mut pairs = pairs(words(line));
+        let Some((key, _)) = pairs.next() else {
+            continue;
+        };
+        let slot: fn(&mut NumaStats) -> &mut Option<u64> = match key {
+            b"anon" => |node| &mut node.own_anon_bytes,
+            b"file" => |node| &mut node.own_file_bytes,
+            b"unevictable" => |node| &mut node.own_unevictable_bytes,
+            b"hierarchical_anon" => |node| &mut node.anon_bytes,
+            b"hierarchical_file" => |node| &mut node.file_bytes,
+            b"hierarchical_unevictable" => |node| &mut node.unevictable_bytes,
+            _ => continue,
+        };
+        for (node, pages) in pairs {
+            if let Some(node) = numa_node(node) {
+                *slot(out.numa_mut(node)) = number(pages).and_then(|n| n.checked_mul(page_size));
+                found = true;
+            }
+        }
+    }
+    Parsed::of(text, found)
+}
+
+/// The number of a node that is written as `N3`, as far as kernels count them.
+pub(in crate::cgroup) fn numa_node(text: &[u8]) -> Option<u32> {
+    /// `NODES_SHIFT` is 10 at most.
+    const MAX_NODES: u32 = 1 << 10;
+    let node = u32::try_from(number(text.strip_prefix(b"N")?)?).ok()?;
+    (node < MAX_NODES).then_some(node)
+}
+
+fn cpuset_memory_migrate(text: &[u8], out: &mut Sample) -> Parsed {
+    single(text, &mut out.cpuset.memory_migrate)
+}
+
 fn pids_current(text: &[u8], out: &mut Sample) -> Parsed {
     single(text, &mut out.pids.current)
 }
@@ -329,6 +379,22 @@ mod tests {
         );
         assert_eq!(memory.inactive_file_bytes, Some(50));
         assert_eq!(memory.swap_bytes, None);
+    }
+
+    #[test]
+    fn memory_by_node_becomes_bytes() {
+        let text = b"total=9 N0=5 N1=4\nfile=5 N0=3 N1=2\nanon=x N0=1 N1=x\nhierarchical_total=90 N0=50 N1=40\n\
+            hierarchical_file=50 N0=30 N1=20\n";
+        let mut sample = Sample::default();
+        assert_eq!(memory_numa_stat(text, &mut sample), Parsed::Data);
+        let page = procfs::page_size();
+        assert_eq!(sample.numa.len(), 2);
+        let (id, node) = sample.numa[1];
+        assert_eq!(
+            (id, node.own_file_bytes, node.file_bytes),
+            (1, Some(2 * page), Some(20 * page))
+        );
+        assert_eq!((node.own_anon_bytes, node.anon_bytes), (None, None));
     }
 
     #[test]

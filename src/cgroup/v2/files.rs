@@ -5,8 +5,8 @@ use crate::cgroup::format::{
 };
 use crate::cgroup::hierarchy::Controller::{Blkio, Cpu, Memory, Pids};
 use crate::cgroup::plan::{Parsed, Row};
-use crate::cgroup::stats::{MemoryEvents, MemoryStats, Sample};
-use crate::cgroup::v1::files::{HugetlbRow, single};
+use crate::cgroup::stats::{MemoryEvents, MemoryStats, NumaStats, Sample};
+use crate::cgroup::v1::files::{HugetlbRow, numa_node, single};
 
 /// The table, in the order of reading. `cpu.stat` comes first because it makes the kernel flush its
 /// per-CPU figures (`rstat`), which the others then find done.
@@ -55,6 +55,11 @@ pub const ROWS: &[Row] = &[
         names: &["pids.current"],
         controller: Pids,
         parse: pids_current,
+    },
+    Row {
+        names: &["memory.numa_stat"],
+        controller: Memory,
+        parse: memory_numa_stat,
     },
 ];
 
@@ -233,6 +238,27 @@ fn io_stat(text: &[u8], out: &mut Sample) -> Parsed {
     Parsed::of(text, found)
 }
 
+/// Lines `anon N0=12 N1=3`, in bytes, descendants included.
+fn memory_numa_stat(text: &[u8], out: &mut Sample) -> Parsed {
+    let mut found = false;
+    for line in lines(text) {
+        let mut words = words(line);
+        let slot: fn(&mut NumaStats) -> &mut Option<u64> = match words.next() {
+            Some(b"anon") => |node| &mut node.anon_bytes,
+            Some(b"file") => |node| &mut node.file_bytes,
+            Some(b"unevictable") => |node| &mut node.unevictable_bytes,
+            _ => continue,
+        };
+        for (node, bytes) in pairs(words) {
+            if let Some(node) = numa_node(node) {
+                *slot(out.numa_mut(node)) = number(bytes);
+                found = true;
+            }
+        }
+    }
+    Parsed::of(text, found)
+}
+
 fn pids_current(text: &[u8], out: &mut Sample) -> Parsed {
     single(text, &mut out.pids.current)
 }
@@ -283,6 +309,19 @@ mod tests {
             Parsed::Malformed
         );
         assert_eq!(memory_stat(b"", &mut Sample::default()), Parsed::Empty);
+    }
+
+    #[test]
+    fn memory_by_node() {
+        let mut sample = Sample::default();
+        let text = b"anon N0=4096 N3=8192\nfile N0=1 N3=2\nworkingset_nodes N0=3 N3=4\n";
+        assert_eq!(memory_numa_stat(text, &mut sample), Parsed::Data);
+        let (id, node) = sample.numa[1];
+        assert_eq!(
+            (id, node.anon_bytes, node.file_bytes),
+            (3, Some(8192), Some(2))
+        );
+        assert_eq!(node.own_anon_bytes, None);
     }
 
     #[test]

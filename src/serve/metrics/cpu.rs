@@ -58,10 +58,11 @@ fn quota(container: &Container) -> Option<&Container> {
         .map(|_| container)
 }
 
-fn usage(_: &Page<'_>, container: &Container, emit: &mut Emit<'_>) {
+fn usage(page: &Page<'_>, container: &Container, emit: &mut Emit<'_>) {
     let sample = &container.sample;
-    if sample.per_cpu_ns.is_empty() {
+    if sample.per_cpu_ns.is_empty() || !page.shows_each_cpu() {
         emit.sample(&[("cpu", &"total")], sample.cpu.usage_ns.map(Value::Nanos));
+        return;
     }
     for (cpu, &ns) in sample.per_cpu_ns.iter().enumerate() {
         emit.sample(

@@ -1,27 +1,64 @@
-//! The text format 0.0.4: headers once for a family, then its samples.
+//! Samples become bytes, straight into the buffer of the answer: a header once for a family, then its
+//! samples. Nothing is allocated for a sample.
 
 use std::fmt::Display;
 
-use super::family::{Family, Value};
+use super::family::{Family, Type, Value};
+use super::format::Format;
 use super::labels::Labels;
-use crate::units::NS_PER_SEC;
+use super::page::Container;
+use super::proto;
+use crate::units::{NS_PER_SEC, Timestamp};
+
+/// How the samples of a page are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Style {
+    pub(super) format: Format,
+    /// Whether figures carry the time at which they were read.
+    pub(super) timestamps: bool,
+    /// Whether counters carry the time since which they count.
+    pub(super) created: bool,
+}
 
 /// Writes the samples of one family, its header before the first.
 pub(super) struct Emit<'a> {
     out: &'a mut Vec<u8>,
+    style: Style,
     family: &'a Family,
-    begun: bool,
+    /// Where the family begins in `out`, once it has.
+    begun: Option<usize>,
     base: &'a Labels,
+    timestamp: Option<Timestamp>,
+    created: Option<Timestamp>,
+    series: u64,
+    /// Only count.
+    dry: bool,
 }
 
 impl<'a> Emit<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>, family: &'a Family, none: &'a Labels) -> Self {
+    pub(super) fn new(
+        out: &'a mut Vec<u8>,
+        style: Style,
+        family: &'a Family,
+        none: &'a Labels,
+    ) -> Self {
         Self {
             out,
+            style,
             family,
-            begun: false,
+            begun: None,
             base: none,
+            timestamp: None,
+            created: None,
+            series: 0,
+            dry: false,
         }
+    }
+
+    /// One that writes nothing, and counts.
+    pub(super) fn dry(mut self) -> Self {
+        self.dry = true;
+        self
     }
 
     /// Samples from here on have the labels of `base`.
@@ -29,14 +66,86 @@ impl<'a> Emit<'a> {
         self.base = base;
     }
 
+    /// Samples from here on are of `container`.
+    pub(super) fn of_container(&mut self, container: &'a Container) {
+        self.base = &container.labels;
+        self.timestamp =
+            (self.style.timestamps && self.family.sampled).then_some(container.sample.timestamp);
+        self.created = container.created_at;
+    }
+
     /// One sample, unless there is no value. `labels` beyond those of the base, sorted by name.
     pub(super) fn sample(&mut self, labels: &[(&str, &dyn Display)], value: Option<Value>) {
         let Some(value) = value else { return };
-        if !self.begun {
-            self.begun = true;
+        self.series += 1;
+        if self.dry {
+            return;
+        }
+        if self.begun.is_none() {
+            self.begun = Some(self.out.len());
             self.header();
         }
-        self.out.extend_from_slice(self.family.name.as_bytes());
+        match self.style.format {
+            Format::Text => {
+                self.line("", labels, |out| write_value(out, value));
+                if let Some(time) = self.timestamp {
+                    self.out.push(b' ');
+                    let mut buffer = itoa::Buffer::new();
+                    self.out
+                        .extend_from_slice(buffer.format(time.as_millis()).as_bytes());
+                }
+                self.out.push(b'\n');
+            }
+            Format::OpenMetrics => {
+                self.line("", labels, |out| write_value(out, value));
+                if let Some(time) = self.timestamp {
+                    self.out.push(b' ');
+                    write_time(self.out, time);
+                }
+                self.out.push(b'\n');
+                if let Some(created) = self.created
+                    && self.style.created
+                    && self.family.r#type == Type::Counter
+                    && self.family.name.ends_with(TOTAL)
+                {
+                    self.line("_created", labels, |out| write_time(out, created));
+                    self.out.push(b'\n');
+                }
+            }
+            Format::Protobuf => proto::metric(
+                self.out,
+                self.family.r#type,
+                self.base,
+                labels,
+                as_float(value),
+                self.created,
+                self.timestamp,
+            ),
+        }
+    }
+
+    /// Ends the family.
+    pub(super) fn finish(self) -> u64 {
+        if let (Some(at), Format::Protobuf) = (self.begun, self.style.format) {
+            proto::end_family(self.out, at);
+        }
+        self.series
+    }
+
+    /// Name, labels and value of a line. With a suffix, in place of `_total`.
+    fn line(
+        &mut self,
+        suffix: &str,
+        labels: &[(&str, &dyn Display)],
+        value: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let name = self.family.name;
+        let name = match suffix {
+            "" => name,
+            _ => name.strip_suffix(TOTAL).unwrap_or(name),
+        };
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(suffix.as_bytes());
         let before = self.out.len();
         self.out.push(b'{');
         self.base.write(self.out, labels);
@@ -46,14 +155,22 @@ impl<'a> Emit<'a> {
             self.out.push(b'}');
         }
         self.out.push(b' ');
-        write_value(self.out, value);
-        self.out.push(b'\n');
+        value(self.out);
     }
 
     fn header(&mut self) {
-        let Family {
-            name, help, kind, ..
+        let &Family {
+            name, help, r#type, ..
         } = self.family;
+        let (name, kind) = match (self.style.format, r#type) {
+            (Format::Protobuf, _) => return proto::begin_family(self.out, name, help, r#type),
+            (Format::OpenMetrics, Type::Counter) => match name.strip_suffix(TOTAL) {
+                Some(name) => (name, "counter"),
+                // A counter under a name that OpenMetrics does not allow for one.
+                None => (name, "unknown"),
+            },
+            _ => (name, r#type.as_str()),
+        };
         for part in [
             "# HELP ",
             name,
@@ -62,13 +179,16 @@ impl<'a> Emit<'a> {
             "\n# TYPE ",
             name,
             " ",
-            kind.as_str(),
+            kind,
             "\n",
         ] {
             self.out.extend_from_slice(part.as_bytes());
         }
     }
 }
+
+/// What the names of counters end with.
+const TOTAL: &str = "_total";
 
 fn write_value(out: &mut Vec<u8>, value: Value) {
     let mut buffer = itoa::Buffer::new();
@@ -93,6 +213,19 @@ fn write_value(out: &mut Vec<u8>, value: Value) {
             out.push(b'.');
             out.extend_from_slice(digits.get(..significant).unwrap_or_default());
         }
+    }
+}
+
+/// Seconds since the epoch. A clock before it is as good as at it.
+fn write_time(out: &mut Vec<u8>, time: Timestamp) {
+    write_value(out, Value::Nanos(u64::try_from(time.0).unwrap_or(0)));
+}
+
+fn as_float(value: Value) -> f64 {
+    match value {
+        Value::Count(count) => count as f64,
+        Value::Signed(number) => number as f64,
+        Value::Nanos(ns) => ns as f64 / NS_PER_SEC as f64,
     }
 }
 

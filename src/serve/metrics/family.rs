@@ -3,16 +3,20 @@
 use super::encode::Emit;
 use super::page::{Container, Page};
 use crate::cgroup::Sample;
+use crate::cgroup::kind::MetricKind;
 
 /// The type of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Type {
+pub enum Type {
+    /// It only grows, while what it counts is the same.
     Counter,
+    /// It goes up and down.
     Gauge,
 }
 
 impl Type {
-    pub(super) fn as_str(self) -> &'static str {
+    /// Its name in the text format.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
@@ -48,12 +52,23 @@ pub(super) enum From {
     Page(for<'a> fn(&'a Page<'_>, &mut Emit<'a>)),
 }
 
+impl From {
+    /// Whether the family is about containers.
+    pub(super) fn is_of_containers(&self) -> bool {
+        !matches!(self, Self::Own(_) | Self::Page(_))
+    }
+}
+
 /// A row of the table: one family.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
-    pub(super) kind: Type,
+    pub(super) r#type: Type,
+    /// What switches it; `None`: it is always on.
+    pub(super) kind: Option<MetricKind>,
+    /// Whether its figures were read at the time of the container's sample.
+    pub(super) sampled: bool,
     pub(super) from: From,
 }
 
@@ -62,7 +77,9 @@ pub(super) const fn counter(name: &'static str, help: &'static str, from: From) 
     Family {
         name,
         help,
-        kind: Type::Counter,
+        r#type: Type::Counter,
+        kind: None,
+        sampled: true,
         from,
     }
 }
@@ -70,9 +87,7 @@ pub(super) const fn counter(name: &'static str, help: &'static str, from: From) 
 /// A gauge.
 pub(super) const fn gauge(name: &'static str, help: &'static str, from: From) -> Family {
     Family {
-        name,
-        help,
-        kind: Type::Gauge,
-        from,
+        r#type: Type::Gauge,
+        ..counter(name, help, from)
     }
 }

@@ -2,12 +2,16 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use super::proto;
+
 /// Labels that every sample of a container (or of the machine) has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Labels {
     text: Vec<u8>,
     /// Name of each label, and where its text ends.
     parts: Vec<(&'static str, usize)>,
+    /// The same as fields of a protobuf `Metric`.
+    proto: Vec<u8>,
 }
 
 impl Labels {
@@ -19,6 +23,12 @@ impl Labels {
         }
         write_label(&mut self.text, name, value);
         self.parts.push((name, self.text.len()));
+        proto::label(&mut self.proto, name, value);
+    }
+
+    /// The block as fields of a protobuf `Metric`.
+    pub(super) fn proto(&self) -> &[u8] {
+        &self.proto
     }
 
     /// Writes the block with `more` labels (sorted by name) in their places. Without braces.
@@ -56,6 +66,23 @@ fn write_label(out: &mut Vec<u8>, name: &str, value: &dyn Display) {
     // Only a `Display` that fails by itself can fail here: into a buffer every write succeeds.
     let _ = write!(Escaped(out), "{value}");
     out.push(b'"');
+}
+
+/// Takes text as it is.
+pub(super) struct Text<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Text<'_> {
+    /// Writes `value`. Only a `Display` that fails by itself can fail here.
+    pub(super) fn write(&mut self, value: &dyn Display) {
+        let _ = write!(self, "{value}");
+    }
+}
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
 }
 
 /// Escapes what the format needs escaped in label values: backslash, quote, newline.

@@ -127,11 +127,22 @@ pub(super) const FAMILIES: &[Family] = &[
         "Times that the OOM killer killed a group.",
         From::Count(|s| s.memory_events.oom_group_kill),
     ),
-    counter(
-        "container_oom_events_total",
-        "Processes of the container killed by the OOM killer, of whatever scope.",
-        From::Container(|c| Some(Value::Count(c.oom_kills))),
+    gauge(
+        "container_memory_unreclaimable_bytes",
+        "Memory charged that dropping caches would not free: usage without page cache and reclaimable slab.",
+        From::Count(|s| s.memory.unreclaimable_bytes()),
     ),
+];
+
+/// OOM kills.
+pub(super) const OOM: &[Family] = &[counter(
+    "container_oom_events_total",
+    "Processes of the container killed by the OOM killer, of whatever scope.",
+    From::Container(|c| Some(Value::Count(c.oom_kills))),
+)];
+
+/// Huge pages.
+pub(super) const HUGETLB: &[Family] = &[
     gauge(
         "container_hugetlb_usage_bytes",
         "Huge pages in use.",

@@ -1,38 +1,59 @@
-//! `/metrics`: the Prometheus text format 0.0.4, from a table.
+//! `/metrics`: what Prometheus and its like scrape, from a table.
 //!
 //! A row is a family: its name, help, type, kind and where its samples come from. The encoder walks
 //! the rows by name and writes straight into one buffer. Values are integers, or nanoseconds printed
 //! as decimal seconds: nothing is rounded on its way out.
 //!
 //! *Absent is absent*: a figure that the kernel does not give has no sample, a family without
-//! samples no header. There are no timestamps: how old figures are is said by
-//! `container_last_seen`, the time of the sample that is shown.
+//! samples no header. There are no timestamps unless asked for: they keep Prometheus from seeing that
+//! a container has gone. How old figures are is said by `container_last_seen`, the time of the sample.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `encode` | the text format |
+//! | `options`, `profile` | what is shown |
+//! | `format` | which format a client wants |
+//! | `encode`, `proto` | the formats |
 //! | `labels` | label blocks, and escaping |
-//! | `family` | what a row is |
-//! | `page` | what a scrape shows, and the walk over the rows |
-//! | `cpu`, `memory`, `io`, `network`, `pressure`, `spec` | families of containers |
-//! | `machine`, `own`, `process` | families of the machine, of cgauge, of its process |
+//! | `family`, `table` | what a row is; all rows |
+//! | `page`, `budget` | what a scrape shows, the walk over the rows, and what is left out |
+//! | `cpu`, `memory`, `numa`, `disk`, `io`, `network`, `sockets`, `pressure`, `processes`, `spec` | families of containers |
+//! | `machine`, `topology`, `own`, `process` | families of the machine, of cgauge, of its process |
 
-mod encode;
+mod options;
+mod profile;
+mod format;
+mod proto;
 mod labels;
+mod encode;
 mod family;
 mod page;
+mod budget;
 mod cpu;
 mod memory;
+mod numa;
+mod disk;
 mod io;
 mod network;
+mod sockets;
 mod pressure;
+mod processes;
 mod spec;
 mod machine;
+mod topology;
 mod own;
 mod process;
+mod table;
 
-pub use page::{CONTENT_TYPE, Container, Descriptors, Page};
+/// The content type of the text format.
+pub const CONTENT_TYPE: &str = Format::Text.content_type();
+
+pub use family::Type;
+pub use format::Format;
+pub use options::{MAX_AGE, Options, Profile};
+pub use page::{Container, Descriptors, Page, Sources};
 pub use process::Process;
+pub use profile::LEAN_SERIES;
+pub use table::{Row, families};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::encode::Emit;
 use super::family::{Family, From, Value, counter, gauge};
-use super::page::Page;
+use super::page::{Page, kind_index};
 use crate::cgroup::plan::FileCost;
 use crate::event::EventType;
 use crate::self_metrics::KmsgState;
@@ -40,11 +40,6 @@ pub(super) const FAMILIES: &[Family] = &[
         "cgauge_samplers",
         "Sampler threads; more are started while some are stuck.",
         own!(count samplers),
-    ),
-    gauge(
-        "cgauge_scrape_stale_containers",
-        "Containers that were to be polled for this scrape and were not in time.",
-        From::Own(|p| Some(Value::Count(p.stale))),
     ),
     gauge(
         "cgauge_watches",
@@ -158,6 +153,99 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
 ];
 
+/// What scrapes cost, and what they had to leave out.
+pub(super) const SCRAPE: &[Family] = &[
+    counter(
+        "cgauge_scrapes_total",
+        "Scrapes answered.",
+        own!(count scrape.scrapes),
+    ),
+    counter(
+        "cgauge_scrapes_refused_total",
+        "Scrapes whose question was wrong.",
+        own!(count scrape.refused),
+    ),
+    counter(
+        "cgauge_scrape_seconds_total",
+        "Time that scrapes took: waiting for polls, writing pages, compressing them.",
+        From::Page(scrape_seconds),
+    ),
+    gauge(
+        "cgauge_scrape_late_containers",
+        "Containers left out of this scrape because their figures could not be read in time.",
+        From::Own(|p| Some(Value::Count(p.late))),
+    ),
+    counter(
+        "cgauge_late_containers_total",
+        "Containers left out because they could not be read in time, over all scrapes.",
+        own!(count scrape.late),
+    ),
+    gauge(
+        "cgauge_scrape_dropped_containers",
+        "Containers left out of this scrape because it would have had too many series.",
+        From::Own(|p| Some(Value::Count(p.dropped))),
+    ),
+    gauge(
+        "cgauge_scrape_series",
+        "Series of the scrape before.",
+        own!(count scrape.series),
+    ),
+    gauge(
+        "cgauge_scrape_bytes",
+        "Size of the scrape before, uncompressed.",
+        own!(count scrape.bytes),
+    ),
+];
+
+/// What each kind costs.
+pub(super) const KINDS: &[Family] = &[
+    gauge(
+        "cgauge_kind_series",
+        "Series of the scrape before, by kind.",
+        From::Page(|p, emit| {
+            each_kind(p, emit, |p, at| {
+                Some(Value::Count(p.own.scrape.kinds.get(at)?.series.get()))
+            });
+        }),
+    ),
+    counter(
+        "cgauge_kind_encode_seconds_total",
+        "Time spent writing figures, by kind.",
+        From::Page(|p, emit| {
+            each_kind(p, emit, |p, at| {
+                Some(Value::Nanos(p.own.scrape.kinds.get(at)?.encode_ns.get()))
+            });
+        }),
+    ),
+    counter(
+        "cgauge_kind_read_seconds_total",
+        "Time spent reading kernel files, by kind.",
+        From::Page(|p, emit| each_kind(p, emit, |p, at| p.plan.read_ns(at).map(Value::Nanos))),
+    ),
+];
+
+/// One figure of each kind that is on, and of what always is.
+fn each_kind(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&Page<'_>, usize) -> Option<Value>) {
+    for kind in page.options.kinds.iter() {
+        emit.sample(
+            &[("kind", &kind.name())],
+            figure(page, kind_index(Some(kind))),
+        );
+    }
+    emit.sample(&[("kind", &"always")], figure(page, kind_index(None)));
+}
+
+fn scrape_seconds(page: &Page<'_>, emit: &mut Emit<'_>) {
+    let scrape = &page.own.scrape;
+    for (phase, time) in [
+        ("compress", &scrape.compress_ns),
+        ("encode", &scrape.encode_ns),
+        ("poll", &scrape.poll_ns),
+    ] {
+        emit.sample(&[("phase", &phase)], Some(Value::Nanos(time.get())));
+    }
+}
+
 /// What reading each file costs, over all containers.
 pub(super) const FILE_FAMILIES: &[Family] = &[
     counter(
@@ -211,11 +299,8 @@ fn files(
             emit.sample(&[("file", &name)], count);
         }
     }
-    if plan.network {
-        emit.sample(
-            &[("file", &"net/dev")],
-            Some(value(figure(&plan.network_cost).load(Relaxed))),
-        );
+    for (name, cost) in plan.costs_beside_files() {
+        emit.sample(&[("file", &name)], Some(value(figure(cost).load(Relaxed))));
     }
 }
 

@@ -1,20 +1,29 @@
 //! What a scrape shows, and the walk over the rows.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
 
-use super::encode::Emit;
+use super::encode::{Emit, Style};
 use super::family::{Family, From, Value};
+use super::format::Format;
 use super::labels::Labels;
-use super::{Process, cpu, io, machine, memory, network, own, pressure, process, spec};
+use super::options::{Options, Profile};
+use super::table::TABLE;
+use super::{Process, budget};
+use crate::cgroup::kind::MetricKind;
 use crate::cgroup::plan::Plan;
+use crate::cgroup::sockets::SocketStats;
+use crate::cgroup::stats::InterfaceStats;
 use crate::cgroup::{ContainerName, Sample, Spec};
-use crate::node::{MachineInfo, VersionInfo};
-use crate::self_metrics::SelfMetrics;
+use crate::node::{FsTable, MachineInfo, VersionInfo};
+use crate::self_metrics::{KINDS, SelfMetrics};
 use crate::units::Timestamp;
 
-/// The format.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Where the costs of a kind are counted; the last place is for what is always on.
+pub(super) fn kind_index(kind: Option<MetricKind>) -> usize {
+    kind.map_or(KINDS - 1, |kind| kind as usize)
+}
 
 /// A container of a scrape.
 #[derive(Debug)]
@@ -63,19 +72,38 @@ pub struct Descriptors {
     pub limit: u64,
 }
 
+/// What a page is about, beside the containers.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// The machine.
+    pub machine: &'a MachineInfo,
+    /// Versions.
+    pub version: &'a VersionInfo,
+    /// cgauge's own counters.
+    pub own: &'a SelfMetrics,
+    /// What is read, and what that has cost.
+    pub plan: &'a Plan,
+}
+
 /// Everything that a scrape shows.
 #[derive(Debug)]
 pub struct Page<'a> {
+    pub(super) options: &'a Options,
     pub(super) containers: Vec<Container>,
     pub(super) machine: &'a MachineInfo,
     pub(super) machine_labels: Labels,
     pub(super) version: &'a VersionInfo,
     pub(super) own: &'a SelfMetrics,
     pub(super) plan: &'a Plan,
+    pub(super) page_size: u64,
+    /// Containers left out for the budget.
+    pub(super) dropped: u64,
+    /// The file systems of the node, if they have been measured.
+    pub filesystems: Option<Arc<FsTable>>,
     /// Whether all containers are known by now.
     pub complete: bool,
-    /// Containers that were to be polled for this scrape and were not in time.
-    pub stale: u64,
+    /// Containers left out because they were to be read for this scrape and were not in time.
+    pub late: u64,
     /// Open files.
     pub descriptors: Descriptors,
     /// The process, if it may be looked at.
@@ -87,18 +115,21 @@ impl<'a> Page<'a> {
     ///
     /// Several containers may share a network namespace (those of a pod). Its figures are shown once,
     /// so that sums are right: under the container that lies highest in the tree, the first by name
-    /// among equals. Those of the host's own namespace are shown under `/` alone.
-    pub fn new(
-        mut containers: Vec<Container>,
-        machine: &'a MachineInfo,
-        version: &'a VersionInfo,
-        own: &'a SelfMetrics,
-        plan: &'a Plan,
-    ) -> Self {
+    /// among equals. Those of the host's own namespace are shown under `/` alone. An option brings
+    /// back the old way: under each.
+    ///
+    /// The lean profile is about containers that have none below them. If the page is to have more
+    /// series than [`Options::max_series`] says, whole containers are left out when it is encoded:
+    /// the deepest first, since the figures of those above them contain theirs, and of equally deep
+    /// ones the last by name first, so that the same ones stay from scrape to scrape.
+    pub fn new(mut containers: Vec<Container>, of: Sources<'a>, options: &'a Options) -> Self {
         containers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        choose_network(&mut containers);
+        if options.profile == Profile::Lean {
+            retain_leaves(&mut containers);
+        }
+        choose_network(&mut containers, options.network_per_container);
         let mut machine_labels = Labels::default();
-        let ids = &machine.ids;
+        let ids = &of.machine.ids;
         for (name, id) in [
             ("boot_id", &ids.boot_id),
             ("machine_id", &ids.machine_id),
@@ -107,50 +138,141 @@ impl<'a> Page<'a> {
             machine_labels.push(name, &id.as_deref().unwrap_or(""));
         }
         Self {
+            options,
             containers,
-            machine,
+            machine: of.machine,
             machine_labels,
-            version,
-            own,
-            plan,
+            version: of.version,
+            own: of.own,
+            plan: of.plan,
+            page_size: procfs::page_size(),
+            dropped: 0,
+            filesystems: None,
             complete: true,
-            stale: 0,
+            late: 0,
             descriptors: Descriptors::default(),
             process: None,
         }
     }
 
-    /// The page as text.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64 * 1024 + self.containers.len() * BYTES_PER_CONTAINER);
-        let none = Labels::default();
-        for family in TABLE.iter() {
-            let mut emit = Emit::new(&mut out, family, &none);
-            match family.from {
-                From::Count(figure) => self.each(&mut emit, |container| {
-                    figure(&container.sample).map(Value::Count)
-                }),
-                From::Nanos(figure) => self.each(&mut emit, |container| {
-                    figure(&container.sample).map(Value::Nanos)
-                }),
-                From::Container(figure) => self.each(&mut emit, figure),
-                From::Several(write) => {
-                    for container in &self.containers {
-                        emit.of(&container.labels);
-                        write(self, container, &mut emit);
-                    }
-                }
-                From::Own(figure) => emit.sample(&[], figure(self)),
-                From::Page(write) => write(self, &mut emit),
-            }
+    /// The page as bytes of a format.
+    pub fn encode(&mut self, format: Format) -> Vec<u8> {
+        if let Some(most) = self.options.max_series {
+            self.dropped = budget::apply(self, most);
         }
+        // As large as the page before, and some: growing a page copies it.
+        let before = usize::try_from(self.own.scrape.bytes.get()).unwrap_or(0);
+        let guess = self.containers.len().saturating_mul(BYTES_PER_CONTAINER);
+        let mut out = Vec::with_capacity(SPARE_BYTES + before.max(guess));
+        let style = self.style(format);
+        let scrape = &self.own.scrape;
+        let (mut series, mut by_kind) = (0, [0; KINDS]);
+        for family in self.families() {
+            let begun = Instant::now();
+            let found = self.family(&mut out, style, family);
+            series += found;
+            let kind = kind_index(family.kind);
+            by_kind[kind] += found;
+            scrape.kinds[kind]
+                .encode_ns
+                .add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+        for (kind, series) in scrape.kinds.iter().zip(by_kind) {
+            kind.series.set(series);
+        }
+        if format == Format::OpenMetrics {
+            out.extend_from_slice(b"# EOF\n");
+        }
+        scrape.series.set(series);
+        scrape.bytes.set(out.len() as u64);
         out
     }
 
-    fn each<'s>(&'s self, emit: &mut Emit<'s>, figure: impl Fn(&Container) -> Option<Value>) {
-        for container in &self.containers {
-            emit.of(&container.labels);
-            emit.sample(&[], figure(container));
+    /// The rows that are shown.
+    pub(super) fn families(&self) -> impl Iterator<Item = &'static Family> + use<'_> {
+        TABLE.iter().filter(|family| {
+            (family.kind).is_none_or(|kind| self.options.kinds.contains(kind))
+                && self.options.profile.has(family.name)
+        })
+    }
+
+    pub(super) fn style(&self, format: Format) -> Style {
+        Style {
+            format,
+            timestamps: self.options.timestamps,
+            created: self.options.created,
+        }
+    }
+
+    /// Writes one family; gives the number of its series.
+    fn family(&self, out: &mut Vec<u8>, style: Style, family: &Family) -> u64 {
+        let none = Labels::default();
+        let mut emit = Emit::new(out, style, family, &none);
+        match family.from {
+            From::Own(figure) => emit.sample(&[], figure(self)),
+            From::Page(write) => write(self, &mut emit),
+            _ => {
+                for container in &self.containers {
+                    self.container(family, container, &mut emit);
+                }
+            }
+        }
+        emit.finish()
+    }
+
+    /// Writes what a family has of one container.
+    pub(super) fn container<'s>(
+        &'s self,
+        family: &Family,
+        container: &'s Container,
+        emit: &mut Emit<'s>,
+    ) {
+        emit.of_container(container);
+        let sample = &container.sample;
+        match family.from {
+            From::Count(figure) => emit.sample(&[], figure(sample).map(Value::Count)),
+            From::Nanos(figure) => emit.sample(&[], figure(sample).map(Value::Nanos)),
+            From::Container(figure) => emit.sample(&[], figure(container)),
+            From::Several(write) => write(self, container, emit),
+            From::Own(_) | From::Page(_) => {}
+        }
+    }
+
+    /// Whether CPU time is shown by CPU.
+    pub(super) fn shows_each_cpu(&self) -> bool {
+        self.options.kinds.contains(MetricKind::PerCpu) && !self.sums_up()
+    }
+
+    /// Whether devices and interfaces are summed up.
+    pub(super) fn sums_up(&self) -> bool {
+        self.options.profile == Profile::Lean
+    }
+
+    /// The interfaces that are shown under `container`.
+    pub(super) fn interfaces<'c>(
+        &'c self,
+        container: &'c Container,
+    ) -> &'c [(Arc<str>, InterfaceStats)] {
+        let network = (self.network(container)).and_then(|shown| shown.sample.network.as_ref());
+        network.map_or(&[], |network| &network.interfaces)
+    }
+
+    /// The sockets that are shown under `container`.
+    pub(super) fn sockets<'c>(&'c self, container: &'c Container) -> Option<&'c SocketStats> {
+        self.network(container)?.sample.sockets.as_deref()
+    }
+
+    /// The container whose network figures are shown under `container`: itself, or `/` if it is in the
+    /// host's namespace, whose figures only `/` has.
+    fn network<'c>(&'c self, container: &'c Container) -> Option<&'c Container> {
+        if !container.shows_network {
+            return None;
+        }
+        if container.sample.network.as_ref()?.host {
+            // Names are in order: it comes first.
+            self.containers.first().filter(|first| first.name.is_root())
+        } else {
+            Some(container)
         }
     }
 }
@@ -158,41 +280,43 @@ impl<'a> Page<'a> {
 /// What a container takes of a page, about: the first guess of the buffer's size.
 const BYTES_PER_CONTAINER: usize = 6 * 1024;
 
-/// All families, by name.
-pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let groups: [&[Family]; 10] = [
-        cpu::FAMILIES,
-        memory::FAMILIES,
-        io::FAMILIES,
-        network::FAMILIES,
-        pressure::FAMILIES,
-        spec::FAMILIES,
-        machine::FAMILIES,
-        own::FAMILIES,
-        own::FILE_FAMILIES,
-        process::FAMILIES,
-    ];
-    let mut table: Vec<Family> = groups.concat();
-    table.sort_unstable_by_key(|family| family.name);
-    table
-});
+/// By how much a page may be larger than the one before without growing its buffer.
+const SPARE_BYTES: usize = 64 * 1024;
 
-fn choose_network(containers: &mut [Container]) {
+/// Leaves only containers that have none below them. They are in the order of names, but names are
+/// bytes: `/a-b` comes between `/a` and `/a/c`.
+fn retain_leaves(containers: &mut Vec<Container>) {
+    let parents: HashSet<Vec<u8>> = containers
+        .iter()
+        .filter_map(|container| {
+            let name = container.name.as_bytes();
+            let slash = name.iter().rposition(|&byte| byte == b'/')?;
+            let parent = name.get(..slash)?;
+            (name.len() > 1).then(|| if parent.is_empty() { b"/" } else { parent }.to_vec())
+        })
+        .collect();
+    containers.retain(|container| !parents.contains(container.name.as_bytes()));
+}
+
+/// How deep below `/` a container lies.
+pub(super) fn depth(name: &ContainerName) -> usize {
+    if name.is_root() {
+        return 0;
+    }
+    name.as_bytes().iter().filter(|&&byte| byte == b'/').count()
+}
+
+fn choose_network(containers: &mut [Container], under_each: bool) {
     let mut shown: HashMap<u64, (usize, usize)> = HashMap::new();
     for (at, container) in containers.iter_mut().enumerate() {
         let Some(network) = &container.sample.network else {
             continue;
         };
-        if network.host {
-            container.shows_network = container.name.is_root();
+        if under_each || network.host {
+            container.shows_network = under_each || container.name.is_root();
             continue;
         }
-        let depth = container
-            .name
-            .as_bytes()
-            .iter()
-            .filter(|&&byte| byte == b'/')
-            .count();
+        let depth = depth(&container.name);
         let best = shown.entry(network.namespace).or_insert((depth, at));
         *best = (*best).min((depth, at));
     }

@@ -4,6 +4,7 @@ use procfs::process::LimitValue;
 
 use super::family::{Family, From, Value, counter, gauge};
 use super::page::Page;
+use crate::cgroup::sockets::counter_of;
 use crate::units::{NS_PER_SEC, NS_PER_TICK};
 
 /// What the kernel says of this process.
@@ -17,6 +18,12 @@ pub struct Process {
     pub max_fds: Option<u64>,
     /// Address space, bytes.
     pub virtual_bytes: u64,
+    /// How large it may be, bytes; absent without a limit. `/proc/self/limits`.
+    pub virtual_max_bytes: Option<u64>,
+    /// Bytes received in its network namespace. `IpExt InOctets` of `/proc/self/net/netstat`.
+    pub received_bytes: Option<u64>,
+    /// Bytes sent in its network namespace, `OutOctets`.
+    pub sent_bytes: Option<u64>,
     /// Resident memory, bytes.
     pub resident_bytes: u64,
     /// Threads.
@@ -30,10 +37,13 @@ impl Process {
     pub fn read() -> Option<Self> {
         let process = procfs::process::Process::myself().ok()?;
         let stat = process.stat().ok()?;
-        let limit = process
-            .limits()
-            .ok()
-            .map(|limits| limits.max_open_files.soft_limit);
+        let limits = process.limits().ok();
+        let number = |limit| match limit {
+            LimitValue::Value(value) => Some(value),
+            LimitValue::Unlimited => None,
+        };
+        let netstat = std::fs::read("/proc/self/net/netstat").unwrap_or_default();
+        let octets = |name| counter_of(&netstat, b"IpExt", name);
         let booted = procfs::boot_time_secs().ok();
         Some(Self {
             cpu_ns: (stat.utime + stat.stime).saturating_mul(NS_PER_TICK),
@@ -41,10 +51,14 @@ impl Process {
                 .fd_count()
                 .ok()
                 .and_then(|count| u64::try_from(count).ok()),
-            max_fds: match limit {
-                Some(LimitValue::Value(value)) => Some(value),
-                Some(LimitValue::Unlimited) | None => None,
-            },
+            max_fds: limits
+                .as_ref()
+                .and_then(|limits| number(limits.max_open_files.soft_limit)),
+            virtual_max_bytes: limits
+                .as_ref()
+                .and_then(|limits| number(limits.max_address_space.soft_limit)),
+            received_bytes: octets(b"InOctets"),
+            sent_bytes: octets(b"OutOctets"),
             virtual_bytes: stat.vsize,
             resident_bytes: stat.rss.saturating_mul(procfs::page_size()),
             threads: u64::try_from(stat.num_threads).unwrap_or(0),
@@ -75,6 +89,21 @@ pub(super) const FAMILIES: &[Family] = &[
         "process_virtual_memory_bytes",
         "Address space.",
         From::Own(|p| of(p, |me| Some(Value::Count(me.virtual_bytes)))),
+    ),
+    gauge(
+        "process_virtual_memory_max_bytes",
+        "Address space that it may have; absent without a limit.",
+        From::Own(|p| of(p, |me| me.virtual_max_bytes.map(Value::Count))),
+    ),
+    counter(
+        "process_network_receive_bytes_total",
+        "Bytes received in the network namespace of cgauge.",
+        From::Own(|p| of(p, |me| me.received_bytes.map(Value::Count))),
+    ),
+    counter(
+        "process_network_transmit_bytes_total",
+        "Bytes sent in the network namespace of cgauge.",
+        From::Own(|p| of(p, |me| me.sent_bytes.map(Value::Count))),
     ),
     gauge(
         "process_resident_memory_bytes",

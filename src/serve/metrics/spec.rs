@@ -70,17 +70,21 @@ pub(super) const FAMILIES: &[Family] = &[
         "Memory that is kept under pressure: soft limit (cgroup v1), memory.low (v2); 0 without a limit.",
         From::Container(|c| c.spec.memory.as_ref()?.reservation.map(zero_if_unlimited)),
     ),
-    gauge(
-        "container_threads",
-        "Threads in the container and below it.",
-        From::Count(|s| s.pids.current),
-    ),
-    gauge(
-        "container_threads_max",
-        "Threads that it may have; 0 without a limit.",
-        From::Container(|c| c.spec.pids.as_ref()?.limit.map(zero_if_unlimited)),
-    ),
 ];
+
+/// Who it is.
+pub(super) const INFO: &[Family] = &[gauge(
+    "cgauge_container_info",
+    "1 for each container, with all labels that are known of it.",
+    From::Container(|_| Some(Value::Count(1))),
+)];
+
+/// How many threads it may have.
+pub(super) const THREADS_MAX: &[Family] = &[gauge(
+    "container_threads_max",
+    "Threads that it may have; 0 without a limit.",
+    From::Container(|c| c.spec.pids.as_ref()?.limit.map(zero_if_unlimited)),
+)];
 
 fn seconds(time: Timestamp) -> Value {
     Value::Signed(time.0.div_euclid(NS_PER_SEC.cast_signed()))

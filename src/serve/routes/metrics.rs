@@ -7,20 +7,22 @@ use http::HeaderMap;
 use tokio::sync::Semaphore;
 use warp::Filter;
 use warp::filters::BoxedFilter;
+use warp::path::FullPath;
 use warp::reply::Response;
 
 use super::answer::{self, Refusal};
 use super::request::{self, Query};
-use super::{in_background, raw_query};
-use crate::cgroup::{ContainerName, Sample};
+use super::{Options, in_background, raw_query};
+use crate::cgroup::Sample;
+use crate::handler::Handler;
 use crate::query::View;
-use crate::serve::metrics::{CONTENT_TYPE, Container, Descriptors, Page, Process};
-
-/// How old samples may be unless `max_age` says otherwise: older ones are taken anew for the scrape.
-pub const MAX_AGE: Duration = Duration::from_secs(5);
+use crate::serve::metrics::{self, Container, Descriptors, Format, Page, Process, Sources};
 
 /// How long a scrape waits for polls when the scraper does not say how long it waits.
 const WAIT: Duration = Duration::from_secs(5);
+
+/// How long a scrape waits for file systems to be measured. What takes longer is shown by the next.
+const WAIT_FOR_FILESYSTEMS: Duration = Duration::from_millis(100);
 
 /// Pages that are made at once. Further scrapes wait: each page takes megabytes on a busy node.
 const PAGES_AT_ONCE: usize = 4;
@@ -28,59 +30,151 @@ const PAGES_AT_ONCE: usize = 4;
 /// In how many seconds Prometheus gives up.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
-/// `/metrics`.
-pub(super) fn routes(view: &View) -> BoxedFilter<(Response,)> {
-    let view = view.clone();
-    let places = Arc::new(Semaphore::new(PAGES_AT_ONCE));
-    warp::path!("metrics")
+/// What all scrapes share.
+#[derive(Debug)]
+struct Desk {
+    view: View,
+    options: metrics::Options,
+    places: Arc<Semaphore>,
+}
+
+/// What a scrape asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Question {
+    max_age: Duration,
+    /// Whether it is about the containers of a runtime alone.
+    of_runtime: bool,
+}
+
+/// The metrics, at the path that `options` say.
+pub(super) fn routes(view: &View, options: &Options) -> BoxedFilter<(Response,)> {
+    let desk = Arc::new(Desk {
+        view: view.clone(),
+        options: options.metrics.clone(),
+        places: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+    });
+    let endpoint: Arc<str> = options.prometheus_endpoint.as_str().into();
+    warp::path::full()
+        .and_then(move |path: FullPath| {
+            let here = path.as_str() == &*endpoint;
+            async move {
+                if here {
+                    Ok(())
+                } else {
+                    Err(warp::reject::not_found())
+                }
+            }
+        })
+        .untuple_one()
         .and(raw_query())
         .and(warp::header::headers_cloned())
-        .then(move |query: String, headers: HeaderMap| {
-            answer(view.clone(), places.clone(), query, headers)
-        })
+        .then(move |query: String, headers: HeaderMap| answer(Arc::clone(&desk), query, headers))
         .boxed()
 }
 
-async fn answer(view: View, places: Arc<Semaphore>, query: String, headers: HeaderMap) -> Response {
-    let max_age = match Query::parse(&query).get("max_age") {
-        None => MAX_AGE,
-        Some(text) => match request::duration(text) {
-            Some(max_age) => max_age,
-            None => {
-                return Refusal::failed(format!(
-                    "No metrics gathered, last error:\n\nfailed to parse 'max_age' option: {text:?} is no duration such as 500ms or 5s"
-                ))
+async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response {
+    let scrape = &desk.view.self_metrics().scrape;
+    let question = match question(&Query::parse(&query), desk.options.max_age) {
+        Ok(question) => question,
+        Err(message) => {
+            scrape.refused.inc();
+            return Refusal::failed(format!("No metrics gathered, last error:\n\n{message}"))
                 .into();
-            }
-        },
+        }
     };
-    let place = places.acquire_owned().await;
-    let stale = view
-        .refresh(
-            &ContainerName::root(),
-            max_age,
-            Instant::now() + wait(&headers),
+    let begun = Instant::now();
+    let deadline = begun + wait(&headers);
+    let place = tokio::time::timeout_at(deadline.into(), desk.places.clone().acquire_owned()).await;
+    let Ok(Ok(place)) = place else {
+        scrape.refused.inc();
+        return Refusal(
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            "too many scrapes at once: scrape less often, or with fewer scrapers".to_owned(),
         )
-        .await;
+        .into();
+    };
+    let waiting = Instant::now();
+    let (polled, filesystems) = tokio::join!(
+        desk.view.poll_all(question.max_age, deadline),
+        desk.view.filesystems(WAIT_FOR_FILESYSTEMS),
+    );
+    scrape.poll_ns.add(nanos(waiting));
+    let late = u64::try_from(polled.late).unwrap_or(u64::MAX);
+    scrape.late.add(late);
+    let making = Arc::clone(&desk);
     in_background(move || {
         // Held until the page is made, not until it is delivered.
         let _place = place;
-        let machine = view.machine_info();
-        let version = view.version_info();
-        let mut page = Page::new(
-            containers(&view),
-            &machine,
-            &version,
-            view.self_metrics(),
-            view.plan(),
-        );
+        let (view, options) = (&making.view, &making.options);
+        let scrape = &view.self_metrics().scrape;
+        let begun = Instant::now();
+        let containers = match question.of_runtime {
+            // None has told which are its own yet.
+            true => Vec::new(),
+            false => containers(&polled.in_time),
+        };
+        let (machine, version) = (view.machine_info(), view.version_info());
+        let of = Sources {
+            machine: &machine,
+            version: &version,
+            own: view.self_metrics(),
+            plan: view.plan(),
+        };
+        scrape.scrapes.inc();
+        let mut page = Page::new(containers, of, options);
+        page.filesystems = filesystems;
         page.complete = view.is_ready();
-        page.stale = u64::try_from(stale).unwrap_or(u64::MAX);
-        page.descriptors = descriptors(&view);
+        page.late = late;
+        page.descriptors = descriptors(view);
         page.process = Process::read();
-        answer::compressed(&headers, CONTENT_TYPE, page.encode())
+        let format = Format::wanted(&headers);
+        let text = page.encode(format);
+        // Samples are large: they go before the page is compressed.
+        drop(page);
+        scrape.encode_ns.add(nanos(begun));
+        let begun = Instant::now();
+        let mut response = answer::compressed(&headers, format.content_type(), text);
+        scrape.compress_ns.add(nanos(begun));
+        let vary = http::HeaderValue::from_static("accept");
+        response.headers_mut().append(http::header::VARY, vary);
+        response
     })
     .await
+}
+
+/// Reads the parameters that the API's clients know. `count` and `recursive` change nothing: there is
+/// one sample of every container.
+fn question(query: &Query, max_age: Duration) -> Result<Question, String> {
+    let of_runtime = match query.get("type") {
+        None | Some("" | "name") => false,
+        Some("docker" | "podman") => true,
+        Some(other) => {
+            return Err(format!(
+                "unknown 'type' {other:?}: it is name, docker or podman"
+            ));
+        }
+    };
+    if let Some(count) = query.get("count").filter(|count| !count.is_empty()) {
+        match count.parse::<i64>() {
+            Ok(-1..) => {}
+            Ok(other) => {
+                return Err(format!(
+                    "invalid 'count' option: only -1 and larger values allowed, not {other}"
+                ));
+            }
+            Err(_) => return Err(format!("failed to parse 'count' option: {count}")),
+        }
+    }
+    let max_age = match query.get("max_age") {
+        None | Some("") => max_age,
+        Some(text) => request::duration(text).ok_or_else(|| {
+            format!("failed to parse 'max_age' option: {text:?} is no duration such as 500ms or 5s")
+        })?,
+    };
+    Ok(Question {
+        max_age,
+        of_runtime,
+    })
 }
 
 /// Half of the time that the scraper has: the rest is for the page and its way.
@@ -92,11 +186,10 @@ fn wait(headers: &HeaderMap) -> Duration {
     timeout.map_or(WAIT, |timeout| (timeout / 2).min(WAIT))
 }
 
-fn containers(view: &View) -> Vec<Container> {
-    let handlers = view.containers_within(&ContainerName::root());
-    let shown = |handler: &Arc<crate::handler::Handler>| {
+fn containers(handlers: &[Arc<Handler>]) -> Vec<Container> {
+    let shown = |handler: &Arc<Handler>| {
         let mut sample = Sample::default();
-        let known = handler.latest(&mut sample);
+        let known = !handler.is_removed() && handler.latest(&mut sample);
         let spec = handler.spec().unwrap_or_default();
         known.then(|| {
             Container::new(
@@ -120,6 +213,10 @@ fn descriptors(view: &View) -> Descriptors {
     }
 }
 
+fn nanos(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -136,6 +233,33 @@ mod tests {
         assert_eq!(with("3"), Duration::from_millis(1500));
         for odd in ["600", "-1", "x", "NaN", "inf"] {
             assert_eq!(with(odd), WAIT, "{odd}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_read_as_their_clients_know_them() {
+        let ask = |query: &str| question(&Query::parse(query), Duration::from_secs(7));
+        let plain = Question {
+            max_age: Duration::from_secs(7),
+            of_runtime: false,
+        };
+        for same in [
+            "",
+            "type=name&count=3&recursive=false",
+            "count=-1",
+            "max_age=",
+        ] {
+            assert_eq!(ask(same), Ok(plain), "{same}");
+        }
+        assert_eq!(ask("max_age=0s").unwrap().max_age, Duration::ZERO);
+        assert!(ask("type=docker").unwrap().of_runtime && ask("type=podman").unwrap().of_runtime);
+        for (wrong, says) in [
+            ("type=vm", "unknown 'type' \"vm\""),
+            ("count=x", "failed to parse 'count' option: x"),
+            ("count=-2", "invalid 'count' option"),
+            ("max_age=soon", "failed to parse 'max_age' option"),
+        ] {
+            assert!(ask(wrong).unwrap_err().starts_with(says), "{wrong}");
         }
     }
 }

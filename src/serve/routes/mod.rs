@@ -23,12 +23,32 @@ use warp::reply::Response;
 
 use crate::query::View;
 
-pub use metrics::MAX_AGE as METRICS_MAX_AGE;
+use crate::serve::metrics as table;
 
-/// All routes: `warp::service(all(&view))` is what [`serve`](super::server::serve) takes.
-pub fn all(view: &View) -> BoxedFilter<(Response,)> {
-    health::routes(view)
-        .or(metrics::routes(view))
+/// What may be chosen about the routes. A prefix of all of them is
+/// [`Prefixed`](super::prefix::Prefixed)'s affair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Path of the metrics.
+    pub prometheus_endpoint: String,
+    /// What they show.
+    pub metrics: table::Options,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            prometheus_endpoint: "/metrics".to_owned(),
+            metrics: table::Options::default(),
+        }
+    }
+}
+
+/// All routes: `warp::service(all(&view, &options))` is what [`serve`](super::server::serve) takes.
+pub fn all(view: &View, options: &Options) -> BoxedFilter<(Response,)> {
+    // The metrics first: wherever they are put, they are there.
+    metrics::routes(view, options)
+        .or(health::routes(view))
         .unify()
         .or(api::routes(view))
         .unify()

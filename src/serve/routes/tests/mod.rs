@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::all;
+use super::{Options, all};
 use crate::monitor::Monitor;
 
 mod golden;
@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Site {
     root: TempDir,
     monitor: Monitor,
+    options: Options,
 }
 
 struct Answer {
@@ -88,7 +89,11 @@ impl Site {
             .start()
             .await
             .unwrap();
-        let site = Self { root, monitor };
+        let site = Self {
+            root,
+            monitor,
+            options: Options::default(),
+        };
         timeout(PATIENCE, site.monitor.view().ready())
             .await
             .unwrap();
@@ -99,7 +104,7 @@ impl Site {
         &self,
         request: Request<Full<Bytes>>,
     ) -> http::Response<impl http_body::Body<Data = Bytes, Error: std::fmt::Debug> + use<>> {
-        let mut service = warp::service(all(&self.monitor.view()));
+        let mut service = warp::service(all(&self.monitor.view(), &self.options));
         timeout(PATIENCE, service.call(request))
             .await
             .unwrap()
@@ -353,5 +358,67 @@ async fn a_scrape_is_as_fresh_as_it_asks_for() {
         ),
         (500, true)
     );
+    site.monitor.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_is_answered_in_the_format_and_at_the_place_that_is_wanted() {
+    let mut site = Site::new().await;
+    site.options.prometheus_endpoint = "/my/metrics".into();
+    assert_eq!(site.get("/metrics").await.status, 404);
+    assert_eq!(site.get("/my/metrics/").await.status, 404);
+    for (accept, content_type, end) in [
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", "\n"),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "\n# EOF\n",
+        ),
+    ] {
+        let request = Request::get("/my/metrics").header("accept", accept);
+        let page = site.send(request.body(Full::default()).unwrap()).await;
+        assert_eq!(
+            (page.status, page.headers["content-type"].to_str().unwrap()),
+            (200, content_type)
+        );
+        assert!(page.text().ends_with(end));
+        let vary: Vec<_> = page.headers.get_all("vary").iter().collect();
+        assert_eq!(vary, ["accept-encoding", "accept"]);
+    }
+    let none = site.get("/my/metrics?type=docker").await;
+    assert_eq!(none.status, 200);
+    assert!(
+        !none.text().contains("container_last_seen") && none.text().contains("machine_cpu_cores")
+    );
+    assert!(
+        site.get("/my/metrics")
+            .await
+            .text()
+            .contains("cgauge_scrapes_total 4\n")
+    );
+    let wrong = site.get("/my/metrics?count=-2").await;
+    assert_eq!(wrong.status, 500);
+    site.monitor.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_in_time_is_left_out_and_counted() {
+    let site = Site::new().await;
+    // Everybody's poll is done by now; a scraper without patience gets nothing that it had to wait
+    // for, and is told so.
+    site.get("/metrics?max_age=0").await;
+    let request = Request::get("/metrics?max_age=0")
+        .header("x-prometheus-scrape-timeout-seconds", "0")
+        .body(Full::default())
+        .unwrap();
+    let page = site.send(request).await.text();
+    let late: usize = page
+        .lines()
+        .find_map(|line| line.strip_prefix("cgauge_scrape_late_containers "))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let shown = page.matches("container_last_seen{").count();
+    assert_eq!(late + shown, 4, "{page}");
     site.monitor.shutdown().await;
 }
