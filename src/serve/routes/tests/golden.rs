@@ -189,7 +189,7 @@ async fn answers(name: &str, files: &[(&str, &str)]) {
                 b"{\"num_stats\":1}",
             )))
             .unwrap();
-        let mut service = warp::service(all(&monitor.view()));
+        let mut service = warp::service(all(&monitor.view(), &Default::default()));
         let answer = timeout(PATIENCE, service.call(request))
             .await
             .unwrap()
