@@ -1,7 +1,9 @@
-//! gzip: whether the client wants it (RFC 9110, 12.5.3), whether it is worth it, and doing it.
+//! gzip and zstd: whether the client wants it (RFC 9110, 12.5.3), whether it is worth it, doing it.
 //!
-//! The level is 2, measured with zlib-rs on a 24 MB page: level 1 took 29 ms to 2.8 MB, level 2
-//! 43 ms to 1.9 MB, level 6 276 ms to 1.8 MB.
+//! The level of gzip is 2, measured with zlib-rs on a 24 MB page: level 1 took 29 ms to 2.8 MB,
+//! level 2 43 ms to 1.9 MB, level 6 276 ms to 1.8 MB. zstd is for those who ask for it before gzip:
+//! the compressor that needs no C compiler takes twice as long (117 ms for 13.7 MB, gzip 57 ms) to
+//! a page a sixth larger.
 
 use std::io::{self, Write};
 
@@ -11,6 +13,7 @@ use flate2::write::GzEncoder;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, VARY,
 };
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 /// Answers below this many bytes go as they are: they fit into one packet either way.
 pub const MIN_BYTES: usize = 1400;
@@ -25,20 +28,23 @@ pub enum Encoding {
     Identity,
     /// gzip.
     Gzip,
+    /// zstd.
+    Zstd,
 }
 
 /// Chooses from the value of `Accept-Encoding`; `None` is a request without the header.
 ///
-/// gzip whenever it is acceptable and not liked less than identity. A client that rules out
-/// both gets identity: an answer that it may fail to read is better than none.
+/// What is liked best: gzip among equals, and identity only if it is liked better. A client that
+/// rules out all gets identity: an answer that it may fail to read is better than none.
 pub fn negotiate(accept_encoding: Option<&str>) -> Encoding {
-    let (mut gzip, mut identity, mut any) = (None, None, None);
+    let (mut gzip, mut zstd, mut identity, mut any) = (None, None, None, None);
     for item in accept_encoding.unwrap_or("").split(',') {
         let mut parts = item.split(';');
         let coding = parts.next().unwrap_or("").trim();
         let weight = parts.find_map(quality).unwrap_or(1000);
         let slot = match coding {
             c if c.eq_ignore_ascii_case("gzip") || c.eq_ignore_ascii_case("x-gzip") => &mut gzip,
+            c if c.eq_ignore_ascii_case("zstd") => &mut zstd,
             c if c.eq_ignore_ascii_case("identity") => &mut identity,
             "*" => &mut any,
             _ => continue,
@@ -49,8 +55,11 @@ pub fn negotiate(accept_encoding: Option<&str>) -> Encoding {
     let gzip = gzip.or(any).unwrap_or(0);
     // Not named, identity is acceptable, but less than anything that is named.
     let identity = identity.unwrap_or(0);
-    if gzip > 0 && gzip >= identity {
+    let zstd = zstd.unwrap_or(0);
+    if gzip > 0 && gzip >= identity && gzip >= zstd {
         Encoding::Gzip
+    } else if zstd > 0 && zstd >= identity {
+        Encoding::Zstd
     } else {
         Encoding::Identity
     }
@@ -104,9 +113,17 @@ pub fn apply(wanted: Encoding, headers: &mut HeaderMap, plain: Bytes) -> Bytes {
     {
         return plain;
     }
-    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let name = if wanted == Encoding::Zstd {
+        "zstd"
+    } else {
+        "gzip"
+    };
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
     headers.remove(CONTENT_LENGTH);
-    gzip(&plain)
+    match wanted {
+        Encoding::Zstd => Bytes::from(compress_to_vec(&*plain, CompressionLevel::Fastest)),
+        _ => gzip(&plain),
+    }
 }
 
 /// gzip of an answer that is made piece by piece. Each piece can be read by the client as soon
@@ -151,6 +168,27 @@ mod tests {
         let mut out = String::new();
         GzDecoder::new(bytes).read_to_string(&mut out).unwrap();
         out
+    }
+
+    #[test]
+    fn zstd_is_for_those_who_like_it_best_and_reads_back() {
+        use std::io::Read;
+        assert_eq!(negotiate(Some("zstd, gzip")), Encoding::Gzip);
+        assert_eq!(negotiate(Some("zstd, gzip;q=0.5")), Encoding::Zstd);
+        assert_eq!(negotiate(Some("zstd")), Encoding::Zstd);
+        assert_eq!(negotiate(Some("zstd;q=0")), Encoding::Identity);
+        assert_eq!(negotiate(Some("zstd;q=0.2, identity")), Encoding::Identity);
+        let plain = Bytes::from("container_last_seen{id=\"/a\"} 1\n".repeat(1_000));
+        let mut headers = HeaderMap::new();
+        let packed = apply(Encoding::Zstd, &mut headers, plain.clone());
+        assert_eq!(headers[CONTENT_ENCODING], "zstd");
+        let mut read = Vec::new();
+        let decoder = ruzstd::decoding::StreamingDecoder::new(&packed[..]);
+        decoder
+            .expect("a frame")
+            .read_to_end(&mut read)
+            .expect("whole");
+        assert!(packed.len() < plain.len() / 10 && read == plain);
     }
 
     #[test]
