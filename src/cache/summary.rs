@@ -1,7 +1,7 @@
 //! Pure: how a container used CPU and memory over the last minute, hour and day.
 //!
-//! Of the last minute the samples are kept; when it is over, one [`Minute`] of six numbers stays.
-//! Minutes are kept for an hour; after that, thirty at a time become one [`Batch`], of which a day's
+//! Of the last minute the samples are kept; when it is over, one `Minute` of six numbers stays.
+//! Minutes are kept for an hour; after that, thirty at a time become one `Batch`, of which a day's
 //! worth is kept. After a day that is some 8 KB of a container that is polled each second, and never
 //! more than 13 KB. Minutes are summed
 //! up when they end, hours and days only when somebody asks.

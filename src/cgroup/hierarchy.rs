@@ -84,7 +84,7 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// Index of a hierarchy in [`Hierarchies::list`].
+/// Index of a hierarchy in [`Hierarchies`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HierarchyId(pub u8);
 

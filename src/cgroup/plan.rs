@@ -1,7 +1,7 @@
 //! The reading plan: which files a poll reads, in which hierarchy, and what each read has cost.
 //!
-//! Made once for a host. A row is a file; the rows come from [`v1::files`](super::v1::files) and
-//! [`v2::files`](super::v2::files).
+//! Made once for a host. A row is a file; the rows come from [`v1::files`] and
+//! [`v2::files`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
