@@ -1,7 +1,8 @@
 //! Prometheus protobuf: `MetricFamily` messages, each after its length.
 //!
 //! Only the few fields that are needed, written by hand: a message is begun with room for its length,
-//! and the length is put in when its end is known. The numbers are those of `io.prometheus.client`.
+//! and the length is put in when its end is known. The numbers are those of
+//! `proto/io/prometheus/client/metrics.proto`.
 
 use std::fmt::Display;
 
@@ -126,8 +127,55 @@ fn varint(mut value: u64) -> ([u8; 10], usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
+
+    /// The tag of a field, by the description of the format.
+    fn described(message: &str, field: &str) -> u8 {
+        let text = include_str!("../../../proto/io/prometheus/client/metrics.proto");
+        let body = text.split(&format!("message {message} {{")).nth(1);
+        let line = body
+            .and_then(|body| body.split('}').next())
+            .and_then(|body| {
+                body.lines()
+                    .find(|line| line.contains(&format!(" {field} = ")))
+            });
+        let words: Vec<&str> = line.map_or_else(Vec::new, |line| line.split_whitespace().collect());
+        let [_, kind, _, "=", number] = words[..] else {
+            panic!("{message} has no {field}");
+        };
+        let number: u8 = number.trim_end_matches(';').parse().unwrap_or(0);
+        let wire_type = match kind {
+            "double" => 1,
+            "int32" | "int64" | "MetricType" => 0,
+            _ => 2,
+        };
+        number << 3 | wire_type
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_the_description() {
+        for (message, field, tag) in [
+            ("MetricFamily", "name", tag::FAMILY_NAME),
+            ("MetricFamily", "help", tag::FAMILY_HELP),
+            ("MetricFamily", "type", tag::FAMILY_TYPE),
+            ("MetricFamily", "metric", tag::FAMILY_METRIC),
+            ("Metric", "label", tag::METRIC_LABEL),
+            ("Metric", "gauge", tag::METRIC_GAUGE),
+            ("Metric", "counter", tag::METRIC_COUNTER),
+            ("Metric", "timestamp_ms", tag::METRIC_TIMESTAMP_MS),
+            ("LabelPair", "name", tag::LABEL_NAME),
+            ("LabelPair", "value", tag::LABEL_VALUE),
+            ("Gauge", "value", tag::VALUE),
+            ("Counter", "value", tag::VALUE),
+            ("Counter", "created_timestamp", tag::COUNTER_CREATED),
+            ("Timestamp", "seconds", tag::TIME_SECONDS),
+            ("Timestamp", "nanos", tag::TIME_NANOS),
+        ] {
+            assert_eq!(described(message, field), tag, "{message}.{field}");
+        }
+    }
 
     #[test]
     fn varints() {
