@@ -26,6 +26,13 @@ const SLACK: usize = 16;
 /// round adds 2,000) and the allocator's reserve, but not 1,000 containers of any one round.
 const RSS_MARGIN_BYTES: usize = 8 << 20;
 
+/// The samples of whatever else is on the machine are not for the resident set of these tests.
+const ONLY_OURS: &str = "--raw-cgroup-prefix-whitelist=/cgauge-test";
+
+fn agent() -> Agent {
+    Agent::builder().arg(ONLY_OURS).start()
+}
+
 fn rounds() -> usize {
     std::env::var("CGAUGE_CHURN_ROUNDS")
         .ok()
@@ -199,7 +206,7 @@ fn churn(agent: &Agent, label: &str, rounds: usize) {
 fn bursts_are_told_exactly_and_leave_nothing() {
     needs_cgroups!();
     let _machine = alone();
-    let agent = Agent::start();
+    let agent = agent();
     churn(&agent, "churn", rounds());
 }
 
@@ -208,7 +215,7 @@ fn bursts_are_told_exactly_and_leave_nothing() {
 fn lives_without_a_breath_are_told_in_pairs() {
     needs_cgroups!();
     let _machine = alone();
-    let agent = Agent::start();
+    let agent = agent();
     let home = home("breathless");
     agent.wait_container(home.name());
     let names = names();
@@ -260,7 +267,7 @@ fn bursts_through_a_queue_of_sixteen_are_told_exactly() {
     }
     let _machine = alone();
     let _sysctl = Sysctl::set("/proc/sys/fs/inotify/max_queued_events", "16");
-    let agent = Agent::start();
+    let agent = agent();
     churn(&agent, "queue", rounds());
 }
 
@@ -273,6 +280,7 @@ fn bursts_with_too_few_watches_are_told_exactly() {
     let _machine = alone();
     let _sysctl = Sysctl::set("/proc/sys/fs/inotify/max_user_watches", "64");
     let agent = Agent::builder()
+        .arg(ONLY_OURS)
         .arg("--global-housekeeping-interval=1s")
         .start();
     churn(&agent, "watches", rounds());
