@@ -192,7 +192,7 @@ impl Cache {
 /// Replaces `interfaces` by those of `/proc/PID/net/dev`, but for the loopback and the host's ends of
 /// cables. Names that are there already are kept, so that nothing is allocated for them. Lines that
 /// do not fit are passed over.
-fn parse(text: &[u8], interfaces: &mut Interfaces) {
+pub fn parse(text: &[u8], interfaces: &mut Interfaces) {
     let mut count = 0;
     for line in lines(text) {
         if count == MAX_INTERFACES {
