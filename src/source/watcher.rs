@@ -88,6 +88,7 @@ impl Watcher {
             descriptors: HashMap::new(),
             changes: Vec::new(),
             exhausted: false,
+            said_exhausted: false,
             wanted: true,
         };
         let stopped = Arc::clone(&stop);
@@ -124,6 +125,8 @@ struct Task {
     changes: Vec<Change>,
     /// Whether the last listing left directories without a watch.
     exhausted: bool,
+    /// Whether that has been said: once is enough.
+    said_exhausted: bool,
     /// Whether anybody still takes events.
     wanted: bool,
 }
@@ -149,7 +152,9 @@ impl Task {
             match self.wait(stop, until) {
                 Ok(Wake::Stop) => break,
                 Ok(Wake::Events) => {
-                    if self.read_events(&mut buffer).relist {
+                    let had_enough = !self.exhausted;
+                    let relist = self.read_events(&mut buffer).relist;
+                    if relist || (self.exhausted && had_enough) {
                         next_listing = Instant::now();
                     }
                 }
@@ -289,7 +294,7 @@ impl Task {
     fn list_all(&mut self) -> Duration {
         let started = Instant::now();
         self.metrics.listings.inc();
-        let was_exhausted = std::mem::take(&mut self.exhausted);
+        self.exhausted = false;
         let ids: Vec<HierarchyId> = self.hierarchies.iter().map(|(id, _)| id).collect();
         for hierarchy in ids {
             let mut listed = HashSet::new();
@@ -303,7 +308,8 @@ impl Task {
                 self.let_go(hierarchy, &name);
             }
         }
-        if self.exhausted && !was_exhausted && self.inotify.is_some() {
+        if self.exhausted && !self.said_exhausted && self.inotify.is_some() {
+            self.said_exhausted = true;
             tracing::warn!(
                 watched = self.tree.watch_count(),
                 directories = self.tree.directory_count(),
@@ -559,6 +565,7 @@ mod tests {
             descriptors: HashMap::new(),
             changes: Vec::new(),
             exhausted: false,
+            said_exhausted: false,
             wanted: true,
         };
         task.list_all();
