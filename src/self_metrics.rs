@@ -95,6 +95,8 @@ pub struct SelfMetrics {
     pub containers: Gauge,
     /// Polls done.
     pub polls: Counter,
+    /// Of these, polls of containers that did nothing: only their pulse was read.
+    pub polls_quiet: Counter,
     /// Time spent in polls, nanoseconds.
     pub poll_ns: Counter,
     /// Polls that were begun later than one interval after they were due.

@@ -33,6 +33,7 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
             interval: housekeeping.interval,
             max_interval: housekeeping.max_interval,
             dynamic: housekeeping.dynamic,
+            full_interval: housekeeping.full_interval,
         })
         .listing_interval(housekeeping.global_interval)
         .history(Limits {

@@ -176,6 +176,8 @@ pub struct Housekeeping {
     pub max_interval: Duration,
     /// Whether idle containers are polled less often.
     pub dynamic: bool,
+    /// How long the CPU time, memory and tasks of a container that does nothing stand for everything.
+    pub full_interval: Duration,
     /// Time between two full listings of the cgroups.
     pub global_interval: Duration,
     /// The first wait is stretched by up to this fraction of the interval.
@@ -196,6 +198,7 @@ impl Default for Housekeeping {
             interval: Duration::from_secs(1),
             max_interval: Duration::from_secs(60),
             dynamic: true,
+            full_interval: Duration::from_secs(30),
             global_interval: Duration::from_secs(60),
             initial_splay_factor: 1.0,
             jitter_factor: 1.0,

@@ -180,6 +180,14 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.housekeeping.dynamic, boolean(v)),
     ),
     row(
+        "full_read_interval",
+        POLL,
+        "DURATION",
+        "30s",
+        "Time between two full reads of a container whose CPU time, memory and tasks stand still; 0s: always all",
+        |c, v| set(&mut c.housekeeping.full_interval, duration(v)),
+    ),
+    row(
         "global_housekeeping_interval",
         POLL,
         "DURATION",

@@ -321,6 +321,9 @@ impl Shared {
                 let started = Instant::now();
                 let polled = handler.poll(context, sample, &self.housekeeping);
                 self.metrics.polls.inc();
+                if polled.quiet {
+                    self.metrics.polls_quiet.inc();
+                }
                 self.metrics
                     .poll_ns
                     .add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -453,7 +456,7 @@ mod tests {
         let housekeeping = Housekeeping {
             interval: Duration::MAX,
             max_interval: Duration::MAX,
-            dynamic: true,
+            ..Housekeeping::default()
         };
         assert_eq!(housekeeping.next(Duration::MAX, false), Duration::MAX);
         housekeeping.splay(b"/a");

@@ -27,6 +27,11 @@ pub(super) const FAMILIES: &[Family] = &[
         own!(count polls),
     ),
     counter(
+        "cgauge_polls_quiet_total",
+        "Polls that read CPU time, memory usage and number of tasks alone, for these stood still.",
+        own!(count polls_quiet),
+    ),
+    counter(
         "cgauge_poll_seconds_total",
         "Time spent in polls.",
         own!(nanos poll_ns),
