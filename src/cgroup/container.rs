@@ -89,6 +89,8 @@ pub struct Cgroup {
     keep_open: KeepOpen,
     /// Whether any file of the pulse gave something in this poll.
     pulse_found: bool,
+    /// When the last file was done with: the next one's cost is counted from here.
+    clock: Instant,
     member: Member,
     sched: SchedTotals,
 }
@@ -141,6 +143,7 @@ impl Cgroup {
             polls: 0,
             keep_open: KeepOpen::All,
             pulse_found: false,
+            clock: Instant::now(),
             member: Member::default(),
             sched: SchedTotals::default(),
         }
@@ -239,6 +242,7 @@ impl Cgroup {
         out.timestamp = Timestamp::now();
         self.polls = self.polls.wrapping_add(1);
         self.pulse_found = false;
+        self.clock = Instant::now();
         let plan = Arc::clone(&self.plan);
         for &at in &plan.pulse {
             self.pulse_found |= self.read_file(at, &mut context.buffer, out);
@@ -289,6 +293,7 @@ impl Cgroup {
     pub fn read_oom_kills(&mut self, context: &mut ReadContext) -> Option<u64> {
         let plan = Arc::clone(&self.plan);
         let mut sample = Sample::default();
+        self.clock = Instant::now();
         for &at in &plan.oom_events {
             self.read_file(at, &mut context.buffer, &mut sample);
         }
@@ -328,7 +333,6 @@ impl Cgroup {
             }
             slot.state = State::Closed;
         }
-        let started = Instant::now();
         // A handle that has outlived its file (ENODEV) says nothing about a file made since: a
         // controller may have been switched off and on again. So the second try opens anew.
         let mut tries = if matches!(slot.state, State::Open(_)) {
@@ -359,7 +363,10 @@ impl Cgroup {
                 break;
             }
         }
-        file.cost.record(started.elapsed());
+        // One look at the clock for each file: a read ends when the next begins.
+        let now = Instant::now();
+        file.cost.record(now.saturating_duration_since(self.clock));
+        self.clock = now;
         match result {
             Ok(Parsed::Data) => return true,
             Ok(Parsed::Empty) if file.names.len() == 1 => return true,
