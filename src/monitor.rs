@@ -63,6 +63,7 @@ pub struct MonitorBuilder {
     samplers: usize,
     max_open_files: usize,
     node_interval: Duration,
+    cpu_budget: Option<f64>,
 }
 
 impl Default for MonitorBuilder {
@@ -85,6 +86,7 @@ impl Default for MonitorBuilder {
             samplers: 2,
             max_open_files: 16_384,
             node_interval: Duration::from_secs(300),
+            cpu_budget: None,
         }
     }
 }
@@ -212,6 +214,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// CPU seconds per second that the process may use: above it, containers are polled less often, those
+    /// first that stand still.
+    #[must_use]
+    pub fn cpu_budget(mut self, cores: Option<f64>) -> Self {
+        self.cpu_budget = cores.filter(|cores| *cores > 0.0);
+        self
+    }
+
     /// Starts the monitor. When this returns, the containers that are there are known (on a tree
     /// that takes longer than five seconds to list: those found by then).
     ///
@@ -292,6 +302,7 @@ impl MonitorBuilder {
             bus: Arc::clone(&bus),
             node: Arc::clone(&node),
             node_interval: self.node_interval,
+            cpu_budget: self.cpu_budget,
             metrics: Arc::clone(&metrics),
         };
         let (manager, inlet) = Manager::spawn(

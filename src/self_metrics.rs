@@ -101,6 +101,12 @@ pub struct SelfMetrics {
     pub poll_ns: Counter,
     /// Polls that were begun later than one interval after they were due.
     pub polls_late: Counter,
+    /// CPU seconds per second that cgauge keeps to, in billionths; 0 without a bound.
+    pub cpu_budget: Gauge,
+    /// How many times longer the intervals of containers that stand still are, in billionths.
+    pub stretch_idle: Gauge,
+    /// How many times longer those of all others are, in billionths.
+    pub stretch_busy: Gauge,
     /// Sampler threads, of which more are started while some are stuck.
     pub samplers: Gauge,
     /// The HTTP server.

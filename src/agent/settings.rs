@@ -49,6 +49,7 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         .read(read_options(config))
         .samplers(housekeeping.sampler_threads)
         .max_open_files(housekeeping.max_open_files)
+        .cpu_budget(housekeeping.cpu_budget)
         .node_interval(machine.update_interval);
     if let Some(path) = &roots.cgroup_root {
         builder = builder.cgroup_root(path);

@@ -188,6 +188,8 @@ pub struct Housekeeping {
     pub sampler_threads: usize,
     /// Cgroup files that may be kept open between two polls.
     pub max_open_files: usize,
+    /// CPU seconds per second to stay within.
+    pub cpu_budget: Option<f64>,
     /// Whether the root container is left unpolled.
     pub disable_root_cgroup_stats: bool,
 }
@@ -203,6 +205,7 @@ impl Default for Housekeeping {
             initial_splay_factor: 1.0,
             jitter_factor: 1.0,
             sampler_threads: 2,
+            cpu_budget: None,
             max_open_files: 16_384,
             disable_root_cgroup_stats: false,
         }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::values::{
-    boolean, check, duration, factor, list, listen, log_filter, non_empty, number, path, positive,
-    url_path,
+    boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number, path,
+    positive, url_path,
 };
 use super::{
     Config, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Profile, Storage, limits,
@@ -232,6 +232,18 @@ pub static SETTINGS: &[Setting] = &[
                 &mut c.housekeeping.sampler_threads,
                 check(threads, (1..=MAX_SAMPLER_THREADS).contains(&threads), &want),
             )
+        },
+    ),
+    row(
+        "cpu_budget",
+        POLL,
+        "CORES",
+        "0",
+        "CPU time to stay within, as 20m or 0.02: poll less often rather than use more; 0: any",
+        |c, v| {
+            let most = cores(v)?;
+            c.housekeeping.cpu_budget = Some(most).filter(|&most| most > 0.0);
+            Ok(())
         },
     ),
     row(

@@ -4,6 +4,7 @@
 //! samples into its ring, and OOM kills that its counters tell. [`Handler`] is what others hold;
 //! [`sampler`] has the threads that do the reading, apart from those that answer requests.
 
+pub mod governor;
 pub mod schedule;
 pub mod sampler;
 
@@ -20,6 +21,7 @@ use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{Cgroup, ContainerName, HierarchyId, ReadContext, Sample, Spec};
 use crate::units::Timestamp;
+pub use governor::{Governor, Stretch};
 pub use sampler::Sampler;
 pub use schedule::Housekeeping;
 
@@ -138,6 +140,8 @@ pub(crate) struct Polled {
     pub new_oom_kills: u64,
     /// Whether the pulse alone was read.
     pub quiet: bool,
+    /// Whether nothing had changed.
+    pub idle: bool,
     /// What is to be done again.
     pub missed: Missed,
 }
@@ -315,6 +319,7 @@ impl Handler {
         let pulse = reader.cgroup.read_pulse(context, sample);
         if !in_full && pulse.is_some() && reader.quiet.pulse == pulse {
             polled.quiet = true;
+            polled.idle = true;
             reader.cgroup.leave_rest();
             reader.quiet.polls = reader.quiet.polls.saturating_add(1);
             self.history.lock().repeat(sample.timestamp);
@@ -335,6 +340,7 @@ impl Handler {
                 reader.quiet.working_set_bytes = working_set_bytes;
                 reader.quiet.read_in_full = Some(started);
                 reader.interval = housekeeping.next(reader.interval, changed);
+                polled.idle = !changed;
                 polled.new_oom_kills = reader.new_oom_kills(sample.memory_events_local.oom_kill);
             } else {
                 reader.quiet.pulse = None;

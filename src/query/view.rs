@@ -12,7 +12,7 @@ use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::event::{Event, EventBus, EventRequest, Subscription};
-use crate::handler::{Handler, Sampler};
+use crate::handler::{Handler, Sampler, Stretch};
 use crate::manager::Registry;
 use crate::node::setup::{self, Setup};
 use crate::node::{
@@ -384,6 +384,11 @@ impl View {
     pub async fn ready(&self) {
         // An error says that the manager has stopped: nothing more to wait for.
         let _ = self.inner.listed.clone().wait_for(|listed| *listed).await;
+    }
+
+    /// How far the intervals of polling are stretched now, to stay within the CPU budget.
+    pub fn poll_stretch(&self) -> Stretch {
+        self.inner.sampler.stretch()
     }
 
     /// Stops polling and ends event streams.

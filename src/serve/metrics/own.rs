@@ -42,6 +42,27 @@ pub(super) const FAMILIES: &[Family] = &[
         own!(count polls_late),
     ),
     gauge(
+        "cgauge_cpu_budget_cores",
+        "CPU seconds per second that cgauge keeps to (--cpu-budget).",
+        From::Own(|p| Some(Value::Nanos(p.own.cpu_budget.get())).filter(|_| has_budget(p))),
+    ),
+    gauge(
+        "cgauge_poll_stretch_ratio",
+        "How many times longer intervals are than set, to stay within the CPU budget: of containers that stand still, and of all others.",
+        From::Page(|p, emit| {
+            if has_budget(p) {
+                emit.sample(
+                    &[("of", &"busy")],
+                    Some(Value::Nanos(p.own.stretch_busy.get())),
+                );
+                emit.sample(
+                    &[("of", &"idle")],
+                    Some(Value::Nanos(p.own.stretch_idle.get())),
+                );
+            }
+        }),
+    ),
+    gauge(
         "cgauge_samplers",
         "Sampler threads; more are started while some are stuck.",
         own!(count samplers),
@@ -228,6 +249,10 @@ pub(super) const KINDS: &[Family] = &[
         From::Page(|p, emit| each_kind(p, emit, |p, at| p.plan.read_ns(at).map(Value::Nanos))),
     ),
 ];
+
+fn has_budget(page: &Page<'_>) -> bool {
+    page.own.cpu_budget.get() > 0
+}
 
 /// One figure of each kind that is on, and of what always is.
 fn each_kind(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&Page<'_>, usize) -> Option<Value>) {

@@ -74,7 +74,13 @@ pub(super) fn routes(view: &View, options: &Options) -> BoxedFilter<(Response,)>
 
 async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response {
     let scrape = &desk.view.self_metrics().scrape;
-    let question = match question(&Query::parse(&query), desk.options.max_age) {
+    let question = match question(
+        &Query::parse(&query),
+        // At most 64: see the governor.
+        desk.options
+            .max_age
+            .saturating_mul(desk.view.poll_stretch().busy.ceil() as u32),
+    ) {
         Ok(question) => question,
         Err(message) => {
             scrape.refused.inc();

@@ -130,6 +130,7 @@ fn page_with(containers: Vec<Container>, options: &Options) -> String {
 
 fn bytes_with(containers: Vec<Container>, options: &Options, format: Format) -> Vec<u8> {
     let (machine, version, own, plan) = (machine(), version(), SelfMetrics::default(), plan());
+    own.cpu_budget.set(20_000_000);
     own.set_kmsg_state(KmsgState::Following);
     let of = Sources {
         machine: &machine,
