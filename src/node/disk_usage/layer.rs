@@ -1,6 +1,8 @@
 //! Pure: where the writable layer of a process is, by its mount table, and whose layer it is.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use crate::cgroup::ContainerName;
@@ -27,9 +29,25 @@ pub fn of_process(mounts: &[MountEntry]) -> Option<Layer> {
         return None;
     }
     Some(Layer {
-        upper: root.super_option("upperdir")?.into(),
+        upper: without_backslashes(root.super_option("upperdir")?),
         device: (root.major, root.minor),
     })
+}
+
+/// A comma, colon or backslash in a directory's name has a backslash before it when an overlay is
+/// mounted, and kernels since 6.8 show it so.
+fn without_backslashes(name: OsString) -> PathBuf {
+    let (mut bytes, mut rest) = (Vec::with_capacity(name.len()), name.as_bytes());
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = tail.first().filter(|next| b"\\,:".contains(next));
+        let (byte, after) = match (first, escaped) {
+            (b'\\', Some(&next)) => (next, tail.get(1..).unwrap_or_default()),
+            _ => (first, tail),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    OsString::from_vec(bytes).into()
 }
 
 /// The layer's directory as the node names it. A relative one is completed by where the node itself
@@ -158,9 +176,12 @@ mod tests {
 
     #[test]
     fn names_are_decoded_after_the_options_are_split() {
-        let text = br"2 1 0:60 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/a\040b\054c\134d,workdir=/w";
+        let text = br"2 1 0:60 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/a\040b\134\054c\134d\134\134\054,workdir=/w";
         let found = of_process(&mountinfo::parse(text)).unwrap();
-        assert_eq!(found.upper, Path::new("/a b,c\\d"));
+        assert_eq!(found.upper, Path::new("/a b,c\\d\\,"));
+        let before_6_8 = br"2 1 0:60 / / rw - overlay overlay rw,upperdir=/a\040b\054c,workdir=/w";
+        let found = of_process(&mountinfo::parse(before_6_8)).unwrap();
+        assert_eq!(found.upper, Path::new("/a b,c"));
     }
 
     #[test]
