@@ -17,12 +17,12 @@ use crate::cgroup::file::FdBudget;
 use crate::cgroup::hierarchy::DetectError;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
-use crate::cgroup::{Hierarchies, Mode};
+use crate::cgroup::{ContainerName, Hierarchies, Mode};
 use crate::event::{EventBus, EventLimits};
 use crate::handler::{Housekeeping, Sampler};
 use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
 use crate::node::fs_recent::Refresher;
-use crate::node::{Node, Roots};
+use crate::node::{Node, Roots, disk_usage};
 use crate::query::View;
 use crate::query::view::Inner;
 use crate::self_metrics::SelfMetrics;
@@ -64,6 +64,7 @@ pub struct MonitorBuilder {
     max_open_files: usize,
     node_interval: Duration,
     cpu_budget: Option<f64>,
+    disk_usage: disk_usage::Mode,
 }
 
 impl Default for MonitorBuilder {
@@ -87,6 +88,7 @@ impl Default for MonitorBuilder {
             max_open_files: 16_384,
             node_interval: Duration::from_secs(300),
             cpu_budget: None,
+            disk_usage: disk_usage::Mode::default(),
         }
     }
 }
@@ -222,6 +224,13 @@ impl MonitorBuilder {
         self
     }
 
+    /// What is done to know how much of a disk each container has written.
+    #[must_use]
+    pub fn disk_usage(mut self, mode: disk_usage::Mode) -> Self {
+        self.disk_usage = mode;
+        self
+    }
+
     /// Starts the monitor. When this returns, the containers that are there are known (on a tree
     /// that takes longer than five seconds to list: those found by then).
     ///
@@ -336,6 +345,22 @@ impl MonitorBuilder {
         )
         .map_err(StartError::Thread)?;
         let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
+        let layers = Arc::new(disk_usage::LayerUsages::default());
+        let walker = match self.disk_usage {
+            disk_usage::Mode::Off => None,
+            mode => {
+                let registry = Arc::clone(&registry);
+                let walker = disk_usage::Walker::spawn(
+                    mode,
+                    Arc::clone(&node),
+                    Arc::clone(&hierarchies),
+                    Box::new(move || containers_of(&registry)),
+                    Arc::clone(&layers),
+                    Arc::clone(&metrics),
+                );
+                Some(walker.map_err(StartError::Thread)?)
+            }
+        };
         shortcomings.extend(node.latest().problems.iter().map(|problem| Shortcoming {
             what: format!("a fact about the node from {}", problem.path.display()),
             why: problem.cause.to_string(),
@@ -348,6 +373,7 @@ impl MonitorBuilder {
             plan,
             budget,
             metrics,
+            layers,
             listed: is_listed,
         };
         Ok(Monitor {
@@ -357,6 +383,7 @@ impl MonitorBuilder {
                 log,
                 manager,
                 filesystems,
+                walker,
             }),
             hierarchies,
             shortcomings,
@@ -379,6 +406,19 @@ struct Running {
     log: Option<KmsgReader>,
     manager: Manager,
     filesystems: Refresher,
+    walker: Option<disk_usage::Walker>,
+}
+
+/// The containers whose disk usage is measured: all but the root, whose file systems are the node's.
+fn containers_of(registry: &Registry) -> Vec<disk_usage::Container> {
+    let handlers = registry.within(&ContainerName::root());
+    let containers = handlers.iter().filter(|handler| !handler.name().is_root());
+    containers
+        .map(|handler| disk_usage::Container {
+            name: handler.name().clone(),
+            incarnation: handler.incarnation(),
+        })
+        .collect()
 }
 
 impl Monitor {
@@ -445,6 +485,7 @@ impl Running {
         }
         self.manager.stop();
         self.filesystems.stop();
+        self.walker.into_iter().for_each(disk_usage::Walker::stop);
         view.stop(Instant::now() + STOP_SAMPLERS);
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         })
         .skip_root(housekeeping.disable_root_cgroup_stats)
         .read(read_options(config))
+        .disk_usage(config.metrics.disk_usage())
         .samplers(housekeeping.sampler_threads)
         .max_open_files(housekeeping.max_open_files)
         .cpu_budget(housekeeping.cpu_budget)

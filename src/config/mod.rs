@@ -30,6 +30,8 @@ pub use kinds::{KindSet, MetricKind};
 pub use limits::PerEventType;
 pub use load::{Invocation, parse};
 
+pub use crate::node::disk_usage::Mode as DiskUsage;
+
 pub use crate::serve::metrics::{Options as PageOptions, Profile};
 
 use crate::units::Limit;
@@ -269,6 +271,8 @@ pub struct Containers {
 pub struct Metrics {
     enable: KindSet,
     disable: KindSet,
+    /// What is done to know the disk usage of containers, if that is said.
+    disk_usage: Option<DiskUsage>,
     /// Whether every container label becomes a metric label.
     pub store_container_labels: bool,
     /// The labels that do when not every one does.
@@ -290,6 +294,19 @@ impl Metrics {
         }
     }
 
+    /// What is done to know the disk usage of containers; nothing while the kind `disk` is off. Walks are
+    /// for who asks for them: by the setting, or, if that says nothing, by naming `disk` among the
+    /// kinds that are to be on. Else only what file systems count by themselves is asked for.
+    pub fn disk_usage(&self) -> DiskUsage {
+        let named = self.enable.contains(MetricKind::Disk);
+        match self.disk_usage {
+            _ if !self.kinds().contains(MetricKind::Disk) => DiskUsage::Off,
+            Some(said) => said,
+            None if named => DiskUsage::Walk,
+            None => DiskUsage::Quota,
+        }
+    }
+
     /// What the page shows, with the kinds that are switched on.
     pub fn page(&self) -> PageOptions {
         PageOptions {
@@ -304,6 +321,7 @@ impl Default for Metrics {
         Self {
             enable: KindSet::EMPTY,
             disable: kinds::DISABLED_BY_DEFAULT,
+            disk_usage: None,
             store_container_labels: true,
             label_whitelist: Vec::new(),
             env_prefix_whitelist: Vec::new(),
@@ -336,6 +354,11 @@ impl Default for Process {
 impl Config {
     /// Brings settings that depend on each other into agreement; called once, after all layers.
     fn settle(&mut self) {
+        let said = self.metrics.disk_usage;
+        if said.is_some_and(|said| said != self.metrics.disk_usage()) {
+            self.warnings
+                .push("--disk-usage has no effect while the metric kind disk is off".to_owned());
+        }
         // cAdvisor takes `--housekeeping_interval=2m` beside its 60 s maximum: the base wins.
         self.housekeeping.max_interval = self
             .housekeeping

@@ -10,7 +10,8 @@ use super::values::{
     positive, url_path,
 };
 use super::{
-    Config, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Profile, Storage, limits,
+    Config, DiskUsage, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Profile, Storage,
+    limits,
 };
 
 /// Writes one value into the configuration; the error says what would have been right.
@@ -343,6 +344,23 @@ pub static SETTINGS: &[Setting] = &[
         "none",
         "Exactly these metric kinds, whatever is disabled",
         |c, v| set(&mut c.metrics.enable, KindSet::parse(v)),
+    ),
+    row(
+        "disk_usage",
+        PICK,
+        "HOW",
+        "auto",
+        "What containers have written: walk, in the background; quota, where it is counted; off; auto",
+        |c, v| {
+            c.metrics.disk_usage = match v {
+                "auto" => None,
+                "off" => Some(DiskUsage::Off),
+                "quota" => Some(DiskUsage::Quota),
+                "walk" => Some(DiskUsage::Walk),
+                _ => return Err("auto, off, quota or walk".to_owned()),
+            };
+            Ok(())
+        },
     ),
     row(
         "metrics_profile",

@@ -14,6 +14,7 @@ use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::event::{Event, EventBus, EventRequest, Subscription};
 use crate::handler::{Handler, Sampler, Stretch};
 use crate::manager::Registry;
+use crate::node::disk_usage::{LayerUsage, LayerUsages, Location};
 use crate::node::setup::{self, Setup};
 use crate::node::{
     FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
@@ -51,6 +52,8 @@ pub struct Inner {
     pub budget: Arc<FdBudget>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
+    /// What containers have written to disks.
+    pub layers: Arc<LayerUsages>,
     /// Whether all that was there at start is known.
     pub listed: watch::Receiver<bool>,
 }
@@ -335,9 +338,23 @@ impl View {
             },
             spec: handler.spec().unwrap_or_else(|| Arc::new(Spec::default())),
             oom_kills: handler.oom_kills(),
+            layer: self.layer_usages(handler),
             stats: handler.series(range),
             latest,
         }
+    }
+
+    /// What a container's writable layer took at the last few measurements, oldest first: each says
+    /// when that was. Empty if it was not measured.
+    pub fn layer_usages(&self, handler: &Handler) -> Vec<Arc<LayerUsage>> {
+        (self.inner.layers).of(handler.name(), handler.incarnation())
+    }
+
+    /// Says where a container's files are: for a caller that has it from the container's runtime, which
+    /// knows better than the mount tables that else are read. `None` takes it back. False if there are
+    /// too many.
+    pub fn set_layer_location(&self, name: &ContainerName, location: Option<Location>) -> bool {
+        self.inner.layers.set_location(name, location)
     }
 
     /// Past events, oldest first.

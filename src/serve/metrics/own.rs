@@ -8,11 +8,11 @@ use super::family::{Family, From, Value, counter, gauge};
 use super::page::{Page, kind_index};
 use crate::cgroup::plan::FileCost;
 use crate::event::EventType;
-use crate::self_metrics::KmsgState;
+use crate::self_metrics::{DiskUsageFailure, KmsgState};
 
 macro_rules! own {
     (count $field:ident $(. $rest:ident)*) => { From::Own(|p| Some(Value::Count(p.own.$field$(.$rest)*.get()))) };
-    (nanos $field:ident) => { From::Own(|p| Some(Value::Nanos(p.own.$field.get()))) };
+    (nanos $field:ident $(. $rest:ident)*) => { From::Own(|p| Some(Value::Nanos(p.own.$field$(.$rest)*.get()))) };
 }
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -86,6 +86,46 @@ pub(super) const FAMILIES: &[Family] = &[
         "cgauge_listings_total",
         "Full listings of the hierarchies.",
         own!(count listings),
+    ),
+    gauge(
+        "cgauge_disk_usage_layers",
+        "Containers that have a writable layer.",
+        own!(count disk_usage.layers),
+    ),
+    gauge(
+        "cgauge_disk_usage_measured",
+        "Of these, those whose layer has been measured.",
+        own!(count disk_usage.measured),
+    ),
+    gauge(
+        "cgauge_disk_usage_oldest_seconds",
+        "Age of the oldest measurement that is shown.",
+        own!(nanos disk_usage.oldest_ns),
+    ),
+    counter(
+        "cgauge_disk_usage_walks_total",
+        "Walks over a writable layer that were completed.",
+        own!(count disk_usage.walks),
+    ),
+    counter(
+        "cgauge_disk_usage_walk_seconds_total",
+        "Time spent walking, rests not counted.",
+        own!(nanos disk_usage.walk_ns),
+    ),
+    counter(
+        "cgauge_disk_usage_entries_total",
+        "Directory entries that walks have looked at.",
+        own!(count disk_usage.entries),
+    ),
+    counter(
+        "cgauge_disk_usage_quota_reads_total",
+        "Usages that the file system had counted by itself.",
+        own!(count disk_usage.quota_reads),
+    ),
+    counter(
+        "cgauge_disk_usage_failures_total",
+        "Measurements given up, by reason.",
+        From::Page(disk_usage_failures),
     ),
     counter(
         "cgauge_kmsg_records_total",
@@ -351,6 +391,13 @@ fn kmsg_state(page: &Page<'_>, emit: &mut Emit<'_>) {
 fn events(page: &Page<'_>, emit: &mut Emit<'_>) {
     for (kind, count) in EventType::ALL.into_iter().zip(&page.own.events) {
         emit.sample(&[("type", &kind)], Some(Value::Count(count.get())));
+    }
+}
+
+fn disk_usage_failures(page: &Page<'_>, emit: &mut Emit<'_>) {
+    for why in DiskUsageFailure::ALL {
+        let count = page.own.disk_usage.failed(why).get();
+        emit.sample(&[("reason", &why.as_str())], Some(Value::Count(count)));
     }
 }
 

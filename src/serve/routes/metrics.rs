@@ -117,7 +117,7 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
         let containers = match question.of_runtime {
             // None has told which are its own yet.
             true => Vec::new(),
-            false => containers(&polled.in_time),
+            false => containers(&view, &polled.in_time),
         };
         let (machine, version) = (view.machine_info(), view.version_info());
         let of = Sources {
@@ -192,7 +192,7 @@ fn wait(headers: &HeaderMap) -> Duration {
     timeout.map_or(WAIT, |timeout| (timeout / 2).min(WAIT))
 }
 
-fn containers(handlers: &[Arc<Handler>]) -> Vec<Container> {
+fn containers(view: &View, handlers: &[Arc<Handler>]) -> Vec<Container> {
     let shown = |handler: &Arc<Handler>| {
         let mut sample = Sample::default();
         let known = !handler.is_removed() && handler.latest(&mut sample);
@@ -205,6 +205,7 @@ fn containers(handlers: &[Arc<Handler>]) -> Vec<Container> {
                 handler.oom_kills(),
                 Some(handler.created_at()),
             )
+            .with_layer(view.layer_usages(handler).pop())
         })
     };
     handlers.iter().filter_map(shown).collect()
