@@ -20,6 +20,7 @@ use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::{Hierarchies, Mode};
 use crate::event::{EventBus, EventLimits};
 use crate::handler::{Housekeeping, Sampler};
+use crate::journal::{self, Journal};
 use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
 use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots};
@@ -39,6 +40,9 @@ const STOP_WATCHER: Duration = Duration::from_secs(2);
 
 /// How long stopping waits for samplers that a slow file holds up.
 const STOP_SAMPLERS: Duration = Duration::from_secs(2);
+
+/// How long stopping waits for a disk to take what is left of the journal.
+const STOP_JOURNAL: Duration = Duration::from_secs(2);
 
 /// What an interval may be: a shorter one would leave no time for anything else, a longer one is
 /// beyond what clocks can reckon and means "never" all the same.
@@ -63,6 +67,7 @@ pub struct MonitorBuilder {
     samplers: usize,
     max_open_files: usize,
     node_interval: Duration,
+    journal: Option<journal::Options>,
 }
 
 impl Default for MonitorBuilder {
@@ -85,6 +90,7 @@ impl Default for MonitorBuilder {
             samplers: 2,
             max_open_files: 16_384,
             node_interval: Duration::from_secs(300),
+            journal: None,
         }
     }
 }
@@ -95,6 +101,9 @@ pub enum StartError {
     /// There are no cgroups to monitor.
     #[error(transparent)]
     Detect(#[from] DetectError),
+    /// The state directory cannot be used at all.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
     /// A thread could not be started.
     #[error(
         "cannot start a thread: {0}; raise the limit of processes (ulimit -u, or pids.max of cgauge's own cgroup)"
@@ -212,6 +221,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// Keeps what happened on disk, too, and begins with what is there; `None` to remember as long as
+    /// the process lives.
+    #[must_use]
+    pub fn journal(mut self, options: Option<journal::Options>) -> Self {
+        self.journal = options;
+        self
+    }
+
     /// Starts the monitor. When this returns, the containers that are there are known (on a tree
     /// that takes longer than five seconds to list: those found by then).
     ///
@@ -269,6 +286,14 @@ impl MonitorBuilder {
         let plan = Arc::new(Plan::new(Arc::clone(&hierarchies), &read));
         let budget = Arc::new(FdBudget::within_limits(self.max_open_files));
         let node = Arc::new(Node::read(roots));
+        let journal = match self.journal {
+            Some(options) => {
+                let take = &mut |_: journal::Record<'_>| ();
+                let (journal, _) = Journal::open(options, Arc::clone(&metrics), take)?;
+                Some(Arc::new(journal))
+            }
+            None => None,
+        };
         let bus = Arc::new(EventBus::new(self.events, Arc::clone(&metrics)));
         let registry = Arc::new(Registry::default());
         let desk = Arc::new(OomDesk::new(Arc::clone(&bus), Arc::clone(&metrics)));
@@ -336,6 +361,7 @@ impl MonitorBuilder {
             node,
             plan,
             budget,
+            journal,
             metrics,
             listed: is_listed,
         };
@@ -434,6 +460,6 @@ impl Running {
         }
         self.manager.stop();
         self.filesystems.stop();
-        view.stop(Instant::now() + STOP_SAMPLERS);
+        view.stop(Instant::now() + STOP_SAMPLERS, STOP_JOURNAL);
     }
 }

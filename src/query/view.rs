@@ -13,6 +13,7 @@ use crate::cgroup::plan::Plan;
 use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::event::{Event, EventBus, EventRequest, Subscription};
 use crate::handler::{Handler, Sampler};
+use crate::journal::Journal;
 use crate::manager::Registry;
 use crate::node::setup::{self, Setup};
 use crate::node::{
@@ -49,6 +50,8 @@ pub struct Inner {
     pub plan: Arc<Plan>,
     /// The budget of open files.
     pub budget: Arc<FdBudget>,
+    /// What is kept on disk, if anything is.
+    pub journal: Option<Arc<Journal>>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
     /// Whether all that was there at start is known.
@@ -365,6 +368,11 @@ impl View {
         &self.inner.budget
     }
 
+    /// What is kept on disk; `None` if nothing is.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.inner.journal.as_deref()
+    }
+
     /// How many event readers there are.
     pub fn event_readers(&self) -> usize {
         self.inner.bus.readers()
@@ -386,9 +394,12 @@ impl View {
         let _ = self.inner.listed.clone().wait_for(|listed| *listed).await;
     }
 
-    /// Stops polling and ends event streams.
-    pub(crate) fn stop(&self, deadline: Instant) {
+    /// Stops polling, closes the journal and ends event streams.
+    pub(crate) fn stop(&self, deadline: Instant, journal: Duration) {
         self.inner.sampler.stop(deadline);
+        if let Some(open) = &self.inner.journal {
+            open.close(Instant::now() + journal);
+        }
         self.inner.bus.close();
     }
 
