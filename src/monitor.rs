@@ -18,7 +18,7 @@ use crate::cgroup::hierarchy::DetectError;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::{Hierarchies, Mode};
-use crate::event::{EventBus, EventLimits};
+use crate::event::{EventBus, EventLimits, Past};
 use crate::handler::{Housekeeping, Sampler};
 use crate::journal::{self, Journal};
 use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
@@ -286,15 +286,8 @@ impl MonitorBuilder {
         let plan = Arc::new(Plan::new(Arc::clone(&hierarchies), &read));
         let budget = Arc::new(FdBudget::within_limits(self.max_open_files));
         let node = Arc::new(Node::read(roots));
-        let journal = match self.journal {
-            Some(options) => {
-                let take = &mut |_: journal::Record<'_>| ();
-                let (journal, _) = Journal::open(options, Arc::clone(&metrics), take)?;
-                Some(Arc::new(journal))
-            }
-            None => None,
-        };
-        let bus = Arc::new(EventBus::new(self.events, Arc::clone(&metrics)));
+        let (journal, bus) = remember(self.journal, self.events, &metrics)?;
+        let bus = Arc::new(bus);
         let registry = Arc::new(Registry::default());
         let desk = Arc::new(OomDesk::new(Arc::clone(&bus), Arc::clone(&metrics)));
         let counted = Arc::clone(&desk);
@@ -377,6 +370,24 @@ impl MonitorBuilder {
             shortcomings,
         })
     }
+}
+
+/// Memory of events: with a journal, what it has and what will be in it.
+fn remember(
+    options: Option<journal::Options>,
+    limits: EventLimits,
+    metrics: &Arc<SelfMetrics>,
+) -> Result<(Option<Arc<Journal>>, EventBus), StartError> {
+    let Some(options) = options else {
+        return Ok((None, EventBus::new(limits, Arc::clone(metrics))));
+    };
+    let mut past = Past::new(limits);
+    let (journal, read) = Journal::open(options, Arc::clone(metrics), &mut |record| {
+        past.take(&record)
+    })?;
+    let journal = Arc::new(journal);
+    let bus = EventBus::with_journal(past, Arc::clone(&journal), read.epochs, Arc::clone(metrics));
+    Ok((Some(journal), bus))
 }
 
 /// A running monitor. Ask it by the methods of [`View`].

@@ -124,7 +124,7 @@ pub struct SelfMetrics {
     pub kmsg_state: Gauge,
     /// Events published, by type in the order of `EventType::ALL`.
     pub events: [Counter; 4],
-    /// Events that readers were too slow for.
+    /// Events that were not remembered any more when a reader came to them, at most.
     pub events_missed_by_readers: Counter,
     /// OOM kills by how they became known.
     pub oom_kills_from_kmsg: Counter,

@@ -223,11 +223,7 @@ impl Journal {
             ),
         };
         tell(&mut read, &metrics);
-        // Numbers that are not written down would be given again by the next life.
-        let epoch = match read.epochs.last() {
-            Some(epoch) if lock.is_some() => *epoch,
-            _ => Epoch::random(),
-        };
+        let epoch = read.epochs.last().copied().unwrap_or_else(Epoch::random);
         let mut disk = Disk::new(
             &options.directory,
             epoch,
@@ -243,7 +239,7 @@ impl Journal {
         let queue = Queue::new(read.last_sequence);
         let shared = Arc::new(Shared::new(queue, options, metrics));
         let threads = Threads::spawn(&shared, change(disk)).map_err(OpenError::Thread)?;
-        let journal = Self {
+        let mut journal = Self {
             shared,
             epoch,
             threads: Mutex::new(Some(threads)),
@@ -253,6 +249,10 @@ impl Journal {
         journal
             .shared
             .flush(Instant::now() + journal.shared.options.stall_limit);
+        if journal.status().mode != Mode::Writing {
+            // Numbers that may never be written down would be given again by the next life.
+            journal.epoch = Epoch::random();
+        }
         Ok((journal, read))
     }
 

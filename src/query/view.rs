@@ -11,7 +11,7 @@ use crate::cache::Range;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{ContainerName, Sample, Spec};
-use crate::event::{Event, EventBus, EventRequest, Subscription};
+use crate::event::{Event, EventBus, EventRequest, Position, Subscription};
 use crate::handler::{Handler, Sampler};
 use crate::journal::Journal;
 use crate::manager::Registry;
@@ -351,6 +351,23 @@ impl View {
     /// Events from now on.
     pub fn watch_events(&self, request: EventRequest) -> Subscription {
         self.inner.bus.subscribe(request)
+    }
+
+    /// Events behind a position: those that are past and then those to come.
+    pub fn resume_events(&self, request: EventRequest, position: Position) -> Subscription {
+        self.inner.bus.resume(request, position)
+    }
+
+    /// Events behind a position that are past. Unlike [`past_events`](Self::past_events) it holds no
+    /// more than a page of them at once, and gives them by number.
+    pub fn read_events(&self, request: EventRequest, position: Position) -> Subscription {
+        self.inner.bus.read(request, position)
+    }
+
+    /// The place behind the event of this number, to be resumed from in this life or, with a
+    /// journal, a later one.
+    pub fn event_position(&self, id: u64) -> Position {
+        self.inner.bus.position(id)
     }
 
     /// The reading plan, with the cost of each file.

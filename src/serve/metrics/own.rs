@@ -88,7 +88,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "cgauge_events_missed_total",
-        "Events that readers were too slow for.",
+        "Events that were not remembered any more when a reader came to them.",
         own!(count events_missed_by_readers),
     ),
     counter(
