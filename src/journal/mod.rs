@@ -327,6 +327,44 @@ impl Drop for Journal {
     }
 }
 
+/// Whether a journal could be kept with these options, tried without leaving a trace: what to tell
+/// about it.
+///
+/// # Errors
+/// What is in the way, and what to do about it.
+pub fn probe(options: &Options) -> Result<String, String> {
+    let directory = &options.directory;
+    let shown = directory.display();
+    let existed = directory.exists();
+    if existed && !directory.is_dir() {
+        return Err(OpenError::NoDirectory(directory.clone()).to_string());
+    }
+    let advise = |error: io::Error| {
+        format!("{shown}: {error}; let cgauge's user write there, or name another with --state-dir")
+    };
+    // A name of its own: a cgauge that runs is not disturbed.
+    let file = directory.join(format!("probe-{}", std::process::id()));
+    let tried = segment::make_directory(directory)
+        .and_then(|()| std::fs::write(&file, [0; 4096]))
+        .and_then(|()| std::fs::remove_file(&file));
+    if tried.is_err() {
+        let _ = std::fs::remove_file(&file);
+    }
+    if !existed {
+        let _ = std::fs::remove_dir(directory);
+    }
+    tried.map_err(advise)?;
+    let read = match existed {
+        true => read::read_back(directory, &mut |_| ()).map_err(advise)?,
+        false => ReadBack::default(),
+    };
+    let bytes: u64 = read.segments.iter().map(|segment| segment.bytes).sum();
+    Ok(format!(
+        "{shown} can be written; {} records in {bytes} bytes of {}, {} damaged bytes, {} records missing",
+        read.records, options.max_bytes, read.lost_bytes, read.lost_records
+    ))
+}
+
 /// Logs and counts what was read, and puts aside what is not ours to read.
 fn tell(read: &mut ReadBack, metrics: &SelfMetrics) {
     for loss in &read.losses {
