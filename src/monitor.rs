@@ -18,8 +18,9 @@ use crate::cgroup::hierarchy::DetectError;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::{ContainerName, Hierarchies, Mode};
-use crate::event::{EventBus, EventLimits};
+use crate::event::{EventBus, EventLimits, Past};
 use crate::handler::{Housekeeping, Sampler};
+use crate::journal::{self, Journal};
 use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
 use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots, disk_usage};
@@ -39,6 +40,9 @@ const STOP_WATCHER: Duration = Duration::from_secs(2);
 
 /// How long stopping waits for samplers that a slow file holds up.
 const STOP_SAMPLERS: Duration = Duration::from_secs(2);
+
+/// How long stopping waits for a disk to take what is left of the journal.
+const STOP_JOURNAL: Duration = Duration::from_secs(2);
 
 /// What an interval may be: a shorter one would leave no time for anything else, a longer one is
 /// beyond what clocks can reckon and means "never" all the same.
@@ -65,6 +69,7 @@ pub struct MonitorBuilder {
     node_interval: Duration,
     cpu_budget: Option<f64>,
     disk_usage: disk_usage::Mode,
+    journal: Option<journal::Options>,
 }
 
 impl Default for MonitorBuilder {
@@ -89,6 +94,7 @@ impl Default for MonitorBuilder {
             node_interval: Duration::from_secs(300),
             cpu_budget: None,
             disk_usage: disk_usage::Mode::default(),
+            journal: None,
         }
     }
 }
@@ -99,6 +105,9 @@ pub enum StartError {
     /// There are no cgroups to monitor.
     #[error(transparent)]
     Detect(#[from] DetectError),
+    /// The state directory cannot be used at all.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
     /// A thread could not be started.
     #[error(
         "cannot start a thread: {0}; raise the limit of processes (ulimit -u, or pids.max of cgauge's own cgroup)"
@@ -231,6 +240,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// Keeps what happened on disk, too, and begins with what is there; `None` to remember as long as
+    /// the process lives.
+    #[must_use]
+    pub fn journal(mut self, options: Option<journal::Options>) -> Self {
+        self.journal = options;
+        self
+    }
+
     /// Starts the monitor. When this returns, the containers that are there are known (on a tree
     /// that takes longer than five seconds to list: those found by then).
     ///
@@ -288,7 +305,8 @@ impl MonitorBuilder {
         let plan = Arc::new(Plan::new(Arc::clone(&hierarchies), &read));
         let budget = Arc::new(FdBudget::within_limits(self.max_open_files));
         let node = Arc::new(Node::read(roots));
-        let bus = Arc::new(EventBus::new(self.events, Arc::clone(&metrics)));
+        let (journal, bus) = remember(self.journal, self.events, &metrics)?;
+        let bus = Arc::new(bus);
         let registry = Arc::new(Registry::default());
         let desk = Arc::new(OomDesk::new(Arc::clone(&bus), Arc::clone(&metrics)));
         let counted = Arc::clone(&desk);
@@ -372,6 +390,7 @@ impl MonitorBuilder {
             node,
             plan,
             budget,
+            journal,
             metrics,
             layers,
             listed: is_listed,
@@ -389,6 +408,24 @@ impl MonitorBuilder {
             shortcomings,
         })
     }
+}
+
+/// Memory of events: with a journal, what it has and what will be in it.
+fn remember(
+    options: Option<journal::Options>,
+    limits: EventLimits,
+    metrics: &Arc<SelfMetrics>,
+) -> Result<(Option<Arc<Journal>>, EventBus), StartError> {
+    let Some(options) = options else {
+        return Ok((None, EventBus::new(limits, Arc::clone(metrics))));
+    };
+    let mut past = Past::new(limits);
+    let (journal, read) = Journal::open(options, Arc::clone(metrics), &mut |record| {
+        past.take(&record)
+    })?;
+    let journal = Arc::new(journal);
+    let bus = EventBus::with_journal(past, Arc::clone(&journal), read.epochs, Arc::clone(metrics));
+    Ok((Some(journal), bus))
 }
 
 /// A running monitor. Ask it by the methods of [`View`].
@@ -486,6 +523,6 @@ impl Running {
         self.manager.stop();
         self.filesystems.stop();
         self.walker.into_iter().for_each(disk_usage::Walker::stop);
-        view.stop(Instant::now() + STOP_SAMPLERS);
+        view.stop(Instant::now() + STOP_SAMPLERS, STOP_JOURNAL);
     }
 }

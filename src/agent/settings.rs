@@ -5,6 +5,7 @@ use crate::cgroup::plan::ReadOptions;
 use crate::config::{Config, MetricKind};
 use crate::event::{EventLimits, EventType, TypeLimit};
 use crate::handler::Housekeeping;
+use crate::journal;
 use crate::manager::Accept;
 use crate::monitor::{Monitor, MonitorBuilder};
 use crate::node::Roots;
@@ -18,6 +19,7 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         storage,
         machine,
         containers,
+        state,
         ..
     } = config;
     let mut builder = Monitor::builder()
@@ -52,6 +54,12 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         .max_open_files(housekeeping.max_open_files)
         .cpu_budget(housekeeping.cpu_budget)
         .node_interval(machine.update_interval);
+    if let Some(directory) = &state.directory {
+        builder = builder.journal(Some(journal::Options {
+            max_bytes: state.journal_max_bytes,
+            ..journal::Options::new(directory)
+        }));
+    }
     if let Some(path) = &roots.cgroup_root {
         builder = builder.cgroup_root(path);
     }

@@ -40,6 +40,10 @@ use crate::units::Limit;
 pub const DEFAULT_PORT: u16 = 8080;
 /// The shortest housekeeping interval that is accepted: below it, polling is all a node would do.
 pub const MIN_HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(10);
+/// The least that the journal may be given.
+pub const MIN_JOURNAL_BYTES: u64 = crate::journal::MIN_MAX_BYTES;
+/// The most: all of it is read at start.
+pub const MAX_JOURNAL_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// The most sampler threads that are accepted.
 pub const MAX_SAMPLER_THREADS: usize = 64;
 
@@ -54,6 +58,8 @@ pub struct Config {
     pub housekeeping: Housekeeping,
     /// How long samples and events are kept.
     pub storage: Storage,
+    /// What is kept on disk.
+    pub state: State,
     /// Facts about the machine.
     pub machine: Machine,
     /// Which cgroups become containers.
@@ -231,6 +237,24 @@ impl Default for Storage {
             duration: Duration::from_secs(120),
             event_age: PerEventType::all(Some(Duration::from_secs(24 * 3600))),
             event_count: PerEventType::all(Limit::Max(100_000)),
+        }
+    }
+}
+
+/// What is kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The state directory; `None`: nothing is written.
+    pub directory: Option<PathBuf>,
+    /// Size of the journal, in bytes, at most.
+    pub journal_max_bytes: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            journal_max_bytes: 64 * 1024 * 1024,
         }
     }
 }

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use super::values::{
     boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number, path,
-    positive, url_path,
+    positive, size, url_path,
 };
 use super::{
-    Config, DiskUsage, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Profile, Storage,
-    limits,
+    Config, DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
+    MIN_JOURNAL_BYTES, Profile, Storage, limits,
 };
 
 /// Writes one value into the configuration; the error says what would have been right.
@@ -300,6 +300,32 @@ pub static SETTINGS: &[Setting] = &[
                     .map(|text| format!("event_storage_event_limit: {text}")),
             );
             Ok(())
+        },
+    ),
+    row(
+        "state_dir",
+        KEEP,
+        "DIR",
+        "none",
+        "Directory for what is to outlive a restart: events; empty: nothing is written",
+        |c, v| {
+            c.state.directory = if v.is_empty() { None } else { Some(v.into()) };
+            Ok(())
+        },
+    ),
+    row(
+        "journal_max_size",
+        KEEP,
+        "SIZE",
+        "64MiB",
+        "Size of the journal in the state directory; the oldest goes when it is full",
+        |c, v| {
+            let want = "a size from 4MiB to 16GiB";
+            let fits = |bytes: &u64| (MIN_JOURNAL_BYTES..=MAX_JOURNAL_BYTES).contains(bytes);
+            set(
+                &mut c.state.journal_max_bytes,
+                size(v).and_then(|bytes| check(bytes, fits(&bytes), want)),
+            )
         },
     ),
     row(

@@ -116,6 +116,34 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// A number of bytes: `64MiB`, `64Mi`, `1GB`, `4194304`. Binary and decimal units are what they say.
+pub fn size(text: &str) -> Result<u64, String> {
+    const WANT: &str = "a size: give a number and a unit, such as 64MiB or 1GB";
+    const UNITS: [(&str, u64); 14] = [
+        ("", 1),
+        ("B", 1),
+        ("K", 1_000),
+        ("KB", 1_000),
+        ("Ki", 1 << 10),
+        ("KiB", 1 << 10),
+        ("M", 1_000_000),
+        ("MB", 1_000_000),
+        ("Mi", 1 << 20),
+        ("MiB", 1 << 20),
+        ("G", 1_000_000_000),
+        ("GB", 1_000_000_000),
+        ("Gi", 1 << 30),
+        ("GiB", 1 << 30),
+    ];
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = UNITS.iter().find(|known| known.0 == unit).ok_or(WANT)?.1;
+    let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    bytes.ok_or_else(|| WANT.to_owned())
+}
+
 /// A number of the wanted type, named by `what` when it is not one.
 pub fn number<T: FromStr>(text: &str, what: &str) -> Result<T, String> {
     text.parse().map_err(|_| what.to_owned())
@@ -332,6 +360,23 @@ mod tests {
         );
         for text in ["", "inof", "a=b", "=info", "x[y]=info"] {
             assert!(log_filter(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4194304", 4_194_304),
+            ("64MiB", 64 << 20),
+            ("64Mi", 64 << 20),
+            ("1GB", 1_000_000_000),
+            ("512K", 512_000),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1 MiB", "1mb", "1.5G", "99999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
         }
     }
 

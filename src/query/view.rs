@@ -11,8 +11,9 @@ use crate::cache::Range;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{ContainerName, Sample, Spec};
-use crate::event::{Event, EventBus, EventRequest, Subscription};
+use crate::event::{Event, EventBus, EventRequest, Position, Subscription};
 use crate::handler::{Handler, Sampler, Stretch};
+use crate::journal::Journal;
 use crate::manager::Registry;
 use crate::node::disk_usage::{LayerUsage, LayerUsages, Location};
 use crate::node::setup::{self, Setup};
@@ -50,6 +51,8 @@ pub struct Inner {
     pub plan: Arc<Plan>,
     /// The budget of open files.
     pub budget: Arc<FdBudget>,
+    /// What is kept on disk, if anything is.
+    pub journal: Option<Arc<Journal>>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
     /// What containers have written to disks.
@@ -367,6 +370,23 @@ impl View {
         self.inner.bus.subscribe(request)
     }
 
+    /// Events behind a position: those that are past and then those to come.
+    pub fn resume_events(&self, request: EventRequest, position: Position) -> Subscription {
+        self.inner.bus.resume(request, position)
+    }
+
+    /// Events behind a position that are past. Unlike [`past_events`](Self::past_events) it holds no
+    /// more than a page of them at once, and gives them by number.
+    pub fn read_events(&self, request: EventRequest, position: Position) -> Subscription {
+        self.inner.bus.read(request, position)
+    }
+
+    /// The place behind the event of this number, to be resumed from in this life or, with a
+    /// journal, a later one.
+    pub fn event_position(&self, id: u64) -> Position {
+        self.inner.bus.position(id)
+    }
+
     /// The reading plan, with the cost of each file.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.inner.plan
@@ -380,6 +400,11 @@ impl View {
     /// The budget of open files.
     pub fn descriptors(&self) -> &FdBudget {
         &self.inner.budget
+    }
+
+    /// What is kept on disk; `None` if nothing is.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.inner.journal.as_deref()
     }
 
     /// How many event readers there are.
@@ -408,9 +433,12 @@ impl View {
         self.inner.sampler.stretch()
     }
 
-    /// Stops polling and ends event streams.
-    pub(crate) fn stop(&self, deadline: Instant) {
+    /// Stops polling, closes the journal and ends event streams.
+    pub(crate) fn stop(&self, deadline: Instant, journal: Duration) {
         self.inner.sampler.stop(deadline);
+        if let Some(open) = &self.inner.journal {
+            open.close(Instant::now() + journal);
+        }
         self.inner.bus.close();
     }
 

@@ -8,7 +8,7 @@ use super::family::{Family, From, Value, counter, gauge};
 use super::page::{Page, kind_index};
 use crate::cgroup::plan::FileCost;
 use crate::event::EventType;
-use crate::self_metrics::{DiskUsageFailure, KmsgState};
+use crate::self_metrics::{DiskUsageFailure, JournalState, KmsgState};
 
 macro_rules! own {
     (count $field:ident $(. $rest:ident)*) => { From::Own(|p| Some(Value::Count(p.own.$field$(.$rest)*.get()))) };
@@ -154,13 +154,88 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "cgauge_events_missed_total",
-        "Events that readers were too slow for.",
+        "Events that were not remembered any more when a reader came to them.",
         own!(count events_missed_by_readers),
     ),
     counter(
         "cgauge_oom_kills_total",
         "OOM kills, by how they became known.",
         From::Page(oom_kills),
+    ),
+    gauge(
+        "cgauge_journal_bytes",
+        "Size of the journal on disk.",
+        own!(count journal.disk_bytes),
+    ),
+    counter(
+        "cgauge_journal_dropped_segments_total",
+        "Segments of the journal dropped for the bound on its size.",
+        own!(count journal.dropped_segments),
+    ),
+    counter(
+        "cgauge_journal_failures_total",
+        "Times that the disk ceased to take records.",
+        own!(count journal.failures),
+    ),
+    counter(
+        "cgauge_journal_given_up_records_total",
+        "Records that will never be on disk, for want of room while it did not take any.",
+        own!(count journal.given_up),
+    ),
+    gauge(
+        "cgauge_journal_lost_bytes",
+        "Damaged bytes found when the journal was read at start.",
+        own!(count journal.lost_bytes),
+    ),
+    gauge(
+        "cgauge_journal_lost_records",
+        "Records found missing when the journal was read at start.",
+        own!(count journal.lost_records),
+    ),
+    gauge(
+        "cgauge_journal_read_records",
+        "Records read at start.",
+        own!(count journal.read_records),
+    ),
+    counter(
+        "cgauge_journal_records_total",
+        "Records written.",
+        own!(count journal.records),
+    ),
+    gauge(
+        "cgauge_journal_segments",
+        "Segments of the journal on disk.",
+        own!(count journal.segments),
+    ),
+    gauge(
+        "cgauge_journal_state",
+        "1 for the state that the journal is in.",
+        From::Page(journal_state),
+    ),
+    counter(
+        "cgauge_journal_sync_errors_total",
+        "Syncs of the journal that failed.",
+        own!(count journal.sync_errors),
+    ),
+    counter(
+        "cgauge_journal_sync_seconds_total",
+        "Time spent syncing the journal.",
+        own!(nanos journal.sync_ns),
+    ),
+    counter(
+        "cgauge_journal_syncs_total",
+        "Syncs of the journal.",
+        own!(count journal.syncs),
+    ),
+    counter(
+        "cgauge_journal_write_seconds_total",
+        "Time spent writing the journal.",
+        own!(nanos journal.write_ns),
+    ),
+    counter(
+        "cgauge_journal_written_bytes_total",
+        "Bytes written to the journal.",
+        own!(count journal.bytes),
     ),
     counter(
         "cgauge_http_connections_accepted_total",
@@ -380,6 +455,20 @@ fn kmsg_state(page: &Page<'_>, emit: &mut Emit<'_>) {
         (KmsgState::Off, "off"),
         (KmsgState::Following, "following"),
         (KmsgState::Unavailable, "unavailable"),
+    ] {
+        emit.sample(
+            &[("state", &name)],
+            Some(Value::Count((state == now).into())),
+        );
+    }
+}
+
+fn journal_state(page: &Page<'_>, emit: &mut Emit<'_>) {
+    let now = page.own.journal_state();
+    for (state, name) in [
+        (JournalState::Off, "off"),
+        (JournalState::Writing, "writing"),
+        (JournalState::MemoryOnly, "memory_only"),
     ] {
         emit.sample(
             &[("state", &name)],
