@@ -336,6 +336,7 @@ impl MonitorBuilder {
             node,
             plan,
             budget,
+            runtimes: Arc::default(),
             metrics,
             listed: is_listed,
         };

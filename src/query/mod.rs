@@ -5,10 +5,12 @@
 
 pub mod answer;
 pub mod error;
+pub mod join;
 pub mod rates;
 pub mod view;
 
 pub use answer::{ContainerInfo, InfoRequest, RequestOptions};
 pub use error::QueryError;
+pub use join::Joined;
 pub use rates::{CpuCounters, CpuRates};
 pub use view::View;

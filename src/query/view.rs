@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::join::{Join, Joined};
 use super::{ContainerInfo, InfoRequest, QueryError, RequestOptions};
 use crate::cache::Range;
 use crate::cgroup::file::FdBudget;
@@ -18,6 +19,7 @@ use crate::node::setup::{self, Setup};
 use crate::node::{
     FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
 };
+use crate::runtime::{Identity, LinkStatus, Names, Runtimes};
 use crate::self_metrics::SelfMetrics;
 use crate::units::Timestamp;
 
@@ -32,6 +34,7 @@ const MAX_REFRESH: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct View {
     inner: Arc<Inner>,
+    join: Arc<Join>,
 }
 
 /// What the view looks at.
@@ -49,6 +52,8 @@ pub struct Inner {
     pub plan: Arc<Plan>,
     /// The budget of open files.
     pub budget: Arc<FdBudget>,
+    /// What the container runtimes told.
+    pub runtimes: Arc<Runtimes>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
     /// Whether all that was there at start is known.
@@ -69,6 +74,7 @@ impl View {
     pub fn new(inner: Inner) -> Self {
         Self {
             inner: Arc::new(inner),
+            join: Arc::default(),
         }
     }
 
@@ -321,6 +327,17 @@ impl View {
         }
     }
 
+    /// Which container of a runtime each cgroup is, as of now. Of one piece, however long it is held.
+    pub fn joined(&self) -> Arc<Joined> {
+        self.join.now(self.names(), &self.inner.registry)
+    }
+
+    /// Which container of a runtime the cgroup of this name is. `None` if it is none, or no runtime has
+    /// told (yet).
+    pub fn identity(&self, name: &ContainerName) -> Option<Arc<Identity>> {
+        self.joined().identity(name).cloned()
+    }
+
     /// What a handler knows, as an answer. With `children`, also the names of its children.
     pub fn describe(&self, handler: &Handler, range: Range, children: bool) -> ContainerInfo {
         let mut latest = Sample::default();
@@ -335,6 +352,7 @@ impl View {
             },
             spec: handler.spec().unwrap_or_else(|| Arc::new(Spec::default())),
             oom_kills: handler.oom_kills(),
+            identity: self.identity(handler.name()),
             stats: handler.series(range),
             latest,
         }
@@ -348,6 +366,21 @@ impl View {
     /// Events from now on.
     pub fn watch_events(&self, request: EventRequest) -> Subscription {
         self.inner.bus.subscribe(request)
+    }
+
+    /// The names that container runtimes told, by container id.
+    pub fn names(&self) -> &Names {
+        self.inner.runtimes.names()
+    }
+
+    /// How the link to each container runtime is doing, by runtime and endpoint.
+    pub fn links(&self) -> Vec<Arc<LinkStatus>> {
+        self.inner.runtimes.links()
+    }
+
+    /// What the container runtimes told, and how the links to them are doing.
+    pub fn runtimes(&self) -> &Arc<Runtimes> {
+        &self.inner.runtimes
     }
 
     /// The reading plan, with the cost of each file.

@@ -10,7 +10,9 @@
 pub mod identity;
 pub mod link;
 pub mod names;
+mod start;
 
 pub use identity::{Health, Identity, Image, Pod, Runtime, State};
 pub use link::{Link, LinkError, LinkState, LinkStatus};
 pub use names::{NameLimits, Names};
+pub use start::Runtimes;

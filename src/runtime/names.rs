@@ -70,6 +70,14 @@ impl Names {
         living.map(|entry| Arc::clone(&entry.identity)).collect()
     }
 
+    /// Shows all to `look`, in no order: each, and whether its runtime has forgotten it. Nothing may
+    /// be asked of or told to the names meanwhile.
+    pub fn for_each(&self, mut look: impl FnMut(&Arc<Identity>, bool)) {
+        for entry in self.known.read().values() {
+            look(&entry.identity, entry.gone.is_some());
+        }
+    }
+
     /// All of this name or alias, the living first, then the last gone.
     pub fn named(&self, name: &str) -> Vec<Arc<Identity>> {
         let known = self.known.read();

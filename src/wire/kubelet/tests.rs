@@ -52,6 +52,7 @@ fn info(name: &str, network: bool) -> ContainerInfo {
             ..Spec::default()
         }),
         oom_kills: 0,
+        identity: None,
         stats: ring.series(Range::default()),
         latest: Some(sample),
     }
