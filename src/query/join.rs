@@ -49,6 +49,15 @@ impl Joined {
         self.pod(CgroupPath::of(name).pod?)
     }
 
+    /// The cgroups of a runtime's namespace and who has them, in no order.
+    pub fn of_namespace(
+        &self,
+        namespace: &str,
+    ) -> impl Iterator<Item = (&ContainerName, &Arc<Identity>)> {
+        let all = self.by_cgroup.iter();
+        all.filter(move |(_, identity)| identity.runtime.namespace() == namespace)
+    }
+
     /// How many cgroups have a name.
     pub fn len(&self) -> usize {
         self.by_cgroup.len()

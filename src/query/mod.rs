@@ -8,6 +8,7 @@ pub mod error;
 pub mod join;
 pub mod rates;
 pub mod view;
+mod named;
 
 pub use answer::{ContainerInfo, InfoRequest, RequestOptions};
 pub use error::QueryError;

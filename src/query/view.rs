@@ -255,14 +255,20 @@ impl View {
         } else {
             vec![handler]
         };
-        match options.max_age {
+        self.polled(&handlers, options.max_age).await;
+        Ok(handlers)
+    }
+
+    /// Waits until these are polled as a question asks: what was polled longer ago than `max_age`, and
+    /// whatever never was.
+    pub async fn polled(&self, handlers: &[Arc<Handler>], max_age: Option<Duration>) {
+        match max_age {
             Some(max_age) => {
-                self.poll(&handlers, max_age, Instant::now() + MAX_REFRESH)
+                self.poll(handlers, max_age, Instant::now() + MAX_REFRESH)
                     .await;
             }
-            None => self.await_first_poll(&handlers).await,
+            None => self.await_first_poll(handlers).await,
         }
-        Ok(handlers)
     }
 
     /// The handlers of a container and of everything below it, by name: for answers that are made
@@ -423,6 +429,11 @@ impl View {
     pub(crate) fn stop(&self, deadline: Instant) {
         self.inner.sampler.stop(deadline);
         self.inner.bus.close();
+    }
+
+    /// The handler of a container, if it is there now.
+    pub(super) fn handler_of(&self, name: &ContainerName) -> Option<Arc<Handler>> {
+        self.inner.registry.get(name)
     }
 
     fn find(&self, name: &ContainerName) -> Result<Arc<Handler>, QueryError> {
