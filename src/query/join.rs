@@ -18,6 +18,9 @@ use crate::manager::Registry;
 use crate::runtime::{Identity, Names, Pod};
 use crate::self_metrics::Counter;
 
+/// Where the cgroups of users are.
+const OF_USERS: &[u8] = b"/user.slice/";
+
 /// Names and cgroups as they were when it was made.
 #[derive(Debug, Default)]
 pub struct Joined {
@@ -86,17 +89,21 @@ impl Joined {
                 *best = (*best).min((depth, name));
             }
         }
-        names.for_each(|identity, _| {
+        names.for_each(|known| {
+            let identity = known.identity;
             let by_id = own.get(&*identity.id).map(|(_, name)| (*name).clone());
             let own_cgroup = by_id.or_else(|| {
                 let told = cgroup_told(identity)?;
                 registry.get(&told).map(|_| told)
             });
-            if let Some(name) = own_cgroup {
+            // A user may name what is his, not the rest of the node.
+            let may_name =
+                |name: &ContainerName| !known.of_user || name.as_bytes().starts_with(OF_USERS);
+            if let Some(name) = own_cgroup.filter(may_name) {
                 joined.by_cgroup.insert(name, Arc::clone(identity));
             }
             let in_pod = identity.pod.as_ref();
-            if let Some(pod) = in_pod.filter(|pod| !pod.namespace.is_empty()) {
+            if let Some(pod) = in_pod.filter(|pod| !pod.namespace.is_empty() && !known.of_user) {
                 joined.pods.insert(pod.uid.clone(), Arc::clone(identity));
             }
         });

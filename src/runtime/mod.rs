@@ -7,12 +7,18 @@
 //! Nothing waits for a name. A container has all its figures without one; when the runtime answers,
 //! at start or an hour later, the name is there at the next question.
 
+mod backoff;
+pub mod endpoint;
 pub mod identity;
 pub mod link;
 pub mod names;
+pub mod settings;
 mod start;
+pub mod supervise;
 
+pub use endpoint::Endpoint;
 pub use identity::{Health, Identity, Image, Pod, Runtime, State};
-pub use link::{Link, LinkError, LinkState, LinkStatus};
-pub use names::{NameLimits, Names};
-pub use start::Runtimes;
+pub use link::{Link, LinkCounts, LinkError, LinkState, LinkStatus};
+pub use names::{Known, LinkId, NameLimits, Names};
+pub use settings::{Ask, RuntimeSettings};
+pub use start::{Runtimes, Supervisor};
