@@ -7,10 +7,24 @@
 //! Nothing waits for a name. A container has all its figures without one; when the runtime answers,
 //! at start or an hour later, the name is there at the next question.
 
+mod bounded;
+pub mod containerd;
+pub mod cri;
+mod endpoint;
+mod grpc;
 pub mod identity;
+pub mod isolation;
 pub mod link;
 pub mod names;
+mod oci;
+mod proto;
+pub mod stats;
 
+pub use containerd::ContainerdLink;
+pub use cri::CriLink;
+pub use endpoint::Endpoint;
 pub use identity::{Health, Identity, Image, Pod, Runtime, State};
+pub use isolation::Isolation;
 pub use link::{Link, LinkError, LinkState, LinkStatus};
 pub use names::{NameLimits, Names};
+pub use stats::{RuntimeFigures, RuntimeStats};

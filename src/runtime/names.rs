@@ -63,6 +63,13 @@ impl Names {
         known.get(id).map(|entry| Arc::clone(&entry.identity))
     }
 
+    /// What this runtime itself said of this id, for a link that learns something more of it.
+    pub fn told(&self, runtime: Runtime, id: &str) -> Option<Arc<Identity>> {
+        let known = self.known.read();
+        let mut claims = known.get(id)?.claims.iter();
+        claims.find(|claim| claim.runtime == runtime).cloned()
+    }
+
     /// All whose runtime still knows them, in no order.
     pub fn living(&self) -> Vec<Arc<Identity>> {
         let known = self.known.read();
