@@ -25,6 +25,7 @@ use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots};
 use crate::query::View;
 use crate::query::view::Inner;
+use crate::runtime::{RuntimeSettings, Supervisor};
 use crate::self_metrics::SelfMetrics;
 use crate::source::SourceEvent;
 use crate::source::kmsg_reader::KmsgReader;
@@ -63,6 +64,7 @@ pub struct MonitorBuilder {
     samplers: usize,
     max_open_files: usize,
     node_interval: Duration,
+    runtimes: RuntimeSettings,
 }
 
 impl Default for MonitorBuilder {
@@ -85,6 +87,7 @@ impl Default for MonitorBuilder {
             samplers: 2,
             max_open_files: 16_384,
             node_interval: Duration::from_secs(300),
+            runtimes: RuntimeSettings::default(),
         }
     }
 }
@@ -212,6 +215,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// Which container runtimes are asked for the names of containers. By default, every one that
+    /// listens at its usual place; nothing waits for their answers.
+    #[must_use]
+    pub fn runtimes(mut self, settings: RuntimeSettings) -> Self {
+        self.runtimes = settings;
+        self
+    }
+
     /// Starts the monitor. When this returns, the containers that are there are known (on a tree
     /// that takes longer than five seconds to list: those found by then).
     ///
@@ -324,6 +335,7 @@ impl MonitorBuilder {
             Box::new(move |event| inlet.send(event)),
         )
         .map_err(StartError::Thread)?;
+        let (links, runtimes) = Supervisor::spawn(self.runtimes).map_err(StartError::Thread)?;
         let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
         shortcomings.extend(node.latest().problems.iter().map(|problem| Shortcoming {
             what: format!("a fact about the node from {}", problem.path.display()),
@@ -336,6 +348,7 @@ impl MonitorBuilder {
             node,
             plan,
             budget,
+            runtimes,
             metrics,
             listed: is_listed,
         };
@@ -346,6 +359,7 @@ impl MonitorBuilder {
                 log,
                 manager,
                 filesystems,
+                links,
             }),
             hierarchies,
             shortcomings,
@@ -368,6 +382,7 @@ struct Running {
     log: Option<KmsgReader>,
     manager: Manager,
     filesystems: Refresher,
+    links: Supervisor,
 }
 
 impl Monitor {
@@ -434,6 +449,7 @@ impl Running {
         }
         self.manager.stop();
         self.filesystems.stop();
+        self.links.stop();
         view.stop(Instant::now() + STOP_SAMPLERS);
     }
 }

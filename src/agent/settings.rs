@@ -48,7 +48,8 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         .read(read_options(config))
         .samplers(housekeeping.sampler_threads)
         .max_open_files(housekeeping.max_open_files)
-        .node_interval(machine.update_interval);
+        .node_interval(machine.update_interval)
+        .runtimes(config.runtimes.clone());
     if let Some(path) = &roots.cgroup_root {
         builder = builder.cgroup_root(path);
     }

@@ -15,6 +15,7 @@ pub mod go_flags;
 pub mod kinds;
 pub mod limits;
 pub mod load;
+mod setting;
 pub mod settings;
 pub mod suggest;
 pub mod values;
@@ -32,6 +33,7 @@ pub use load::{Invocation, parse};
 
 pub use crate::serve::metrics::{Options as PageOptions, Profile};
 
+use crate::runtime::RuntimeSettings;
 use crate::units::Limit;
 
 /// Port that is listened on unless told otherwise.
@@ -56,6 +58,8 @@ pub struct Config {
     pub machine: Machine,
     /// Which cgroups become containers.
     pub containers: Containers,
+    /// Which container runtimes are asked for names.
+    pub runtimes: RuntimeSettings,
     /// Which metrics are kept, and with which labels.
     pub metrics: Metrics,
     /// The process itself.
@@ -335,6 +339,8 @@ impl Config {
             .housekeeping
             .max_interval
             .max(self.housekeeping.interval);
+        self.runtimes.env_prefixes = self.metrics.env_prefix_whitelist.clone();
+        self.warnings.extend(self.runtimes.warnings());
         let server = &self.server;
         let ignored = if server.port.is_some() {
             "port"

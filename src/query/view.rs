@@ -18,6 +18,7 @@ use crate::node::setup::{self, Setup};
 use crate::node::{
     FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
 };
+use crate::runtime::{LinkStatus, Names, Runtimes};
 use crate::self_metrics::SelfMetrics;
 use crate::units::Timestamp;
 
@@ -49,6 +50,8 @@ pub struct Inner {
     pub plan: Arc<Plan>,
     /// The budget of open files.
     pub budget: Arc<FdBudget>,
+    /// What the container runtimes told.
+    pub runtimes: Arc<Runtimes>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
     /// Whether all that was there at start is known.
@@ -348,6 +351,21 @@ impl View {
     /// Events from now on.
     pub fn watch_events(&self, request: EventRequest) -> Subscription {
         self.inner.bus.subscribe(request)
+    }
+
+    /// The names that container runtimes told, by container id.
+    pub fn names(&self) -> &Names {
+        self.inner.runtimes.names()
+    }
+
+    /// How the link to each container runtime is doing, by runtime and endpoint.
+    pub fn links(&self) -> Vec<Arc<LinkStatus>> {
+        self.inner.runtimes.links()
+    }
+
+    /// What the container runtimes told, and how the links to them are doing.
+    pub fn runtimes(&self) -> &Arc<Runtimes> {
+        &self.inner.runtimes
     }
 
     /// The reading plan, with the cost of each file.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryFutureExt};
 use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
@@ -156,6 +156,27 @@ impl<'a> Connection<'a> {
             }
             Ok(Err(status)) => Err(self.error(question, &status)),
             Err(_) => Err(self.late(question)),
+        }
+    }
+
+    /// As [`ask`](Self::ask), of a service that the runtime may not have: `what` says which.
+    ///
+    /// # Errors
+    /// [`LinkError::NotServed`] if it has not.
+    pub async fn ask_for_service<T>(
+        &self,
+        question: &str,
+        answer: impl Future<Output = Result<tonic::Response<T>, Status>>,
+        what: &str,
+    ) -> Result<T, LinkError> {
+        let mut missing = false;
+        let noted = answer.inspect_err(|status| missing = status.code() == Code::Unimplemented);
+        match self.ask(question, noted).await {
+            Err(_) if missing => Err(LinkError::NotServed {
+                endpoint: self.endpoint.clone(),
+                what: what.to_owned(),
+            }),
+            other => other,
         }
     }
 

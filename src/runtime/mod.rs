@@ -7,10 +7,11 @@
 //! Nothing waits for a name. A container has all its figures without one; when the runtime answers,
 //! at start or an hour later, the name is there at the next question.
 
+mod backoff;
 mod bounded;
 pub mod containerd;
 pub mod cri;
-mod endpoint;
+pub mod endpoint;
 mod grpc;
 pub mod identity;
 pub mod isolation;
@@ -18,13 +19,18 @@ pub mod link;
 pub mod names;
 mod oci;
 mod proto;
+pub mod settings;
+mod start;
 pub mod stats;
+pub mod supervise;
 
 pub use containerd::ContainerdLink;
 pub use cri::CriLink;
 pub use endpoint::Endpoint;
 pub use identity::{Health, Identity, Image, Pod, Runtime, State};
 pub use isolation::Isolation;
-pub use link::{Link, LinkError, LinkState, LinkStatus};
-pub use names::{NameLimits, Names};
+pub use link::{Link, LinkCounts, LinkError, LinkState, LinkStatus};
+pub use names::{LinkId, NameLimits, Names};
+pub use settings::{Ask, RuntimeSettings};
+pub use start::{Runtimes, Supervisor};
 pub use stats::{RuntimeFigures, RuntimeStats};

@@ -59,7 +59,7 @@ fn containers_before_us_and_after_us_until_they_are_removed() {
 
     containerd.run_container("other", "after", &[], SLEEP);
     let started = followed.wait("after", "a container made after us runs", |one| {
-        (one.state == Some(State::Running) && one.init_pid.is_some()).then(|| one.started)?
+        (one.state == Some(State::Running) && one.init_pid.is_some()).then_some(one.started)?
     });
     let created = followed.names.get("after").unwrap().created.unwrap();
     assert!(started >= created, "{started:?} {created:?}");

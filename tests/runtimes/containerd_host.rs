@@ -100,6 +100,10 @@ stream_server_address = "127.0.0.1"
 disable_apparmor = true
 restrict_oom_score_adj = true
 disable_tcp_service = true
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+Root = "{at}/runc"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{at}/cni/bin"
 conf_dir = "{at}/cni/net.d"
@@ -211,7 +215,17 @@ conf_dir = "{at}/cni/net.d"
     #[track_caller]
     pub fn run_container(&self, namespace: &str, name: &str, options: &[&str], script: &str) {
         let cgroup = format!("{}/{name}", self.cgroup());
+        let below = |name| {
+            self.directory
+                .path()
+                .join(name)
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        let (runc, fifos) = (below("runc"), below("fifo"));
         let mut arguments = vec!["run", "--detach", "--cgroup", &cgroup];
+        arguments.extend(["--runc-root", &runc, "--fifo-dir", &fifos]);
         arguments.extend(options);
         arguments.extend([IMAGE, name, "/bin/busybox", "sh", "-c", script]);
         self.ctr(namespace, &arguments);
@@ -308,15 +322,46 @@ conf_dir = "{at}/cni/net.d"
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        // The shims first: they would report what is killed next.
-        for _ in 0..2 {
-            for pid in self.shims().into_iter().chain(self.members()) {
-                let _ = kill(pid, Signal::SIGKILL);
+        // A shim that is told to end takes its socket along.
+        for namespace in ["default", "other", K8S] {
+            let tasks = self.try_ctr(namespace, &["tasks", "list", "--quiet"]);
+            for task in tasks.unwrap_or_default().lines() {
+                let _ = self.try_ctr(namespace, &["tasks", "delete", "--force", task]);
             }
-            self.stop();
+        }
+        self.stop();
+        for pid in self.shims().into_iter().chain(self.members()) {
+            let _ = kill(pid, Signal::SIGKILL);
         }
         self.unmount_all();
-        drop(self.cgroup.take());
+        if let Some(cgroup) = self.cgroup.take() {
+            // runc makes cgroups in all hierarchies, also in those without a controller.
+            for mount in cgroup_mounts() {
+                let own = mount.join(cgroup.name().trim_start_matches('/'));
+                let _ = wait_for(SOON, || remove_tree(&own).ok());
+            }
+        }
+    }
+}
+
+/// Where cgroup hierarchies are mounted, of any kind.
+fn cgroup_mounts() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let cgroups = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    let points = cgroups.filter_map(|line| line.split(' ').nth(4));
+    points.map(PathBuf::from).collect()
+}
+
+/// Removes a directory of cgroups; one that is not there is no failure.
+fn remove_tree(directory: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

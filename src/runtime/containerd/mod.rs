@@ -166,8 +166,11 @@ impl Session<'_> {
     async fn version(&self) -> Result<String, LinkError> {
         let mut client =
             VersionClient::with_origin(self.connection.channel(), Connection::origin());
-        let answer = self.connection.ask("its version", client.version(()));
-        Ok(answer.await?.version)
+        let answer = client.version(());
+        let asked = self
+            .connection
+            .ask_for_service("its version", answer, "containerd's API");
+        Ok(asked.await?.version)
     }
 
     /// Tells all containers by what a listing says. Returns the ids of those about which something
@@ -180,7 +183,6 @@ impl Session<'_> {
                 .await?;
         }
         self.names.replace_all(Runtime::Containerd, all);
-        self.names.expire(Instant::now());
         Ok(sparse)
     }
 
@@ -230,7 +232,7 @@ impl Session<'_> {
             if let Some(task) = tasks.remove(&identity.id) {
                 set_task(&mut identity, &task);
             }
-            if let Some(before) = self.names.told(Runtime::Containerd, &identity.id) {
+            if let Some(before) = self.names.claim(Runtime::Containerd, &identity.id) {
                 carry_over(&before, &mut identity);
             }
             if snapshot.is_wanted(&identity) {
@@ -259,7 +261,7 @@ impl Session<'_> {
     async fn complete(&self, sparse: Vec<(String, Snapshot)>) -> Result<(), LinkError> {
         let mut digests = HashMap::new();
         for (id, snapshot) in sparse {
-            if let Some(identity) = self.names.told(Runtime::Containerd, &id) {
+            if let Some(identity) = self.names.claim(Runtime::Containerd, &id) {
                 let mut identity = Identity::clone(&identity);
                 self.fill(&mut identity, &snapshot, &mut digests).await?;
                 self.names.put(identity);
@@ -363,7 +365,7 @@ impl Session<'_> {
 
     /// The kernel killed something in a container: explains the exit that follows, or came before.
     fn killed(&mut self, id: String) {
-        if let Some(identity) = self.names.told(Runtime::Containerd, &id)
+        if let Some(identity) = self.names.claim(Runtime::Containerd, &id)
             && let Some(State::Exited {
                 code: Some(SIGKILLED),
                 reason: None,
@@ -394,10 +396,10 @@ impl Session<'_> {
         id: &str,
         change: impl FnOnce(&mut Identity),
     ) -> Result<(), LinkError> {
-        if self.names.told(Runtime::Containerd, id).is_none() {
+        if self.names.claim(Runtime::Containerd, id).is_none() {
             self.ask(namespace, id).await?;
         }
-        if let Some(identity) = self.names.told(Runtime::Containerd, id) {
+        if let Some(identity) = self.names.claim(Runtime::Containerd, id) {
             let mut identity = Identity::clone(&identity);
             change(&mut identity);
             self.names.put(identity);
@@ -420,7 +422,7 @@ impl Session<'_> {
         };
         let snapshot = Snapshot::of(namespace, &container);
         let mut identity = describe(namespace, container, &self.link.env_prefixes);
-        let before = self.names.told(Runtime::Containerd, id);
+        let before = self.names.claim(Runtime::Containerd, id);
         if let Some(before) = before.filter(|before| before.created == identity.created) {
             carry_over(&before, &mut identity);
         } else {

@@ -21,6 +21,10 @@ const MAX_CONTAINERS: usize = 20_000;
 /// The version of the question about the version: the same since the first CRI.
 const VERSION: &str = "0.1.0";
 
+/// What there is not where CRI is not: containerd's packages for Docker come with it switched off, and
+/// runtimes of before Kubernetes 1.23 have an older one only.
+const WANT: &str = "CRI (runtime.v1); if it should, take \"cri\" out of disabled_plugins in containerd's config.toml";
+
 /// What a listing said of a container or sandbox: while it says the same, nothing is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
@@ -58,7 +62,10 @@ impl<'a> Session<'a> {
     pub async fn version(&mut self) -> Result<VersionResponse, LinkError> {
         let version = VERSION.to_owned();
         let answer = self.client.version(VersionRequest { version });
-        self.connection.ask("its version", answer).await
+        let connection = self.connection;
+        connection
+            .ask_for_service("its version", answer, WANT)
+            .await
     }
 
     /// Something happened to a container.
@@ -128,7 +135,7 @@ impl<'a> Session<'a> {
             .map(|one| (one.id.clone(), one.is_sandbox))
             .collect();
         for identity in &mut fresh {
-            if let Some(told) = self.names.told(runtime, &identity.id) {
+            if let Some(told) = self.names.claim(runtime, &identity.id) {
                 describe::carry_over(&told, identity);
             }
         }
@@ -143,7 +150,6 @@ impl<'a> Session<'a> {
                 self.sandboxes.remove(id);
             }
         }
-        self.names.expire(Instant::now());
         for (id, is_sandbox) in ids {
             self.ask(&id, Some(is_sandbox)).await?;
         }
@@ -254,7 +260,7 @@ impl<'a> Session<'a> {
     /// Asks what those containers use of which the cgroups do not tell it.
     pub async fn ask_stats(&mut self) -> Result<(), LinkError> {
         let elsewhere = |id: &&String| {
-            let told = self.names.told(self.link.runtime, id);
+            let told = self.names.claim(self.link.runtime, id);
             told.is_some_and(|one| !one.in_own_cgroup() && one.state == Some(State::Running))
         };
         let containers = self.seen.iter().filter(|(_, seen)| !seen.is_sandbox);

@@ -50,7 +50,7 @@ pub const CONTENT_TYPE: &str = Format::Text.content_type();
 pub use family::Type;
 pub use format::Format;
 pub use options::{MAX_AGE, Options, Profile};
-pub use page::{Container, Descriptors, Page, Sources};
+pub use page::{Container, Descriptors, NameCounts, Page, Sources};
 pub use process::Process;
 pub use profile::LEAN_SERIES;
 pub use table::{Row, families};

@@ -17,6 +17,7 @@ use crate::cgroup::sockets::SocketStats;
 use crate::cgroup::stats::InterfaceStats;
 use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::node::{FsTable, MachineInfo, VersionInfo};
+use crate::runtime::LinkStatus;
 use crate::self_metrics::{KINDS, SelfMetrics};
 use crate::units::Timestamp;
 
@@ -72,6 +73,15 @@ pub struct Descriptors {
     pub limit: u64,
 }
 
+/// The names that container runtimes told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameCounts {
+    /// How many are held.
+    pub held: u64,
+    /// How many were not taken.
+    pub dropped: u64,
+}
+
 /// What a page is about, beside the containers.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a> {
@@ -108,6 +118,10 @@ pub struct Page<'a> {
     pub descriptors: Descriptors,
     /// The process, if it may be looked at.
     pub process: Option<Process>,
+    /// How the links to container runtimes are doing.
+    pub links: Vec<Arc<LinkStatus>>,
+    /// How many names there are.
+    pub names: Option<NameCounts>,
 }
 
 impl<'a> Page<'a> {
@@ -152,6 +166,8 @@ impl<'a> Page<'a> {
             late: 0,
             descriptors: Descriptors::default(),
             process: None,
+            links: Vec::new(),
+            names: None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::cgroup::kind::MetricKind::{self, *};
 
 /// All families, by name.
 pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let groups: [(Option<MetricKind>, &[Family]); 25] = [
+    let groups: [(Option<MetricKind>, &[Family]); 26] = [
         (Some(Cpu), cpu::FAMILIES),
         (Some(Sched), processes::SCHED),
         (Some(Memory), memory::FAMILIES),
@@ -33,6 +33,7 @@ pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
         (Some(Process), spec::THREADS_MAX),
         (None, machine::FAMILIES),
         (None, own::FAMILIES),
+        (None, own::RUNTIMES),
         (None, own::SCRAPE),
         (None, own::KINDS),
         (None, own::FILE_FAMILIES),

@@ -16,7 +16,9 @@ use super::{Options, in_background, raw_query};
 use crate::cgroup::Sample;
 use crate::handler::Handler;
 use crate::query::View;
-use crate::serve::metrics::{self, Container, Descriptors, Format, Page, Process, Sources};
+use crate::serve::metrics::{
+    self, Container, Descriptors, Format, NameCounts, Page, Process, Sources,
+};
 
 /// How long a scrape waits for polls when the scraper does not say how long it waits.
 const WAIT: Duration = Duration::from_secs(5);
@@ -127,6 +129,11 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
         page.late = late;
         page.descriptors = descriptors(view);
         page.process = Process::read();
+        page.links = view.links();
+        page.names = Some(NameCounts {
+            held: u64::try_from(view.names().len()).unwrap_or(u64::MAX),
+            dropped: view.names().dropped(),
+        });
         let format = Format::wanted(&headers);
         let text = page.encode(format);
         // Samples are large: they go before the page is compressed.

@@ -26,6 +26,7 @@ use crate::node::disks::Disk;
 use crate::node::memory::MemoryOfType;
 use crate::node::{Filesystems, FsTable};
 use crate::node::{MachineInfo, VersionInfo};
+use crate::runtime::{LinkError, LinkStatus, Runtime};
 use crate::self_metrics::{KmsgState, SelfMetrics};
 use crate::units::{Limit, Timestamp};
 use known::{OMITTED, REFERENCE};
@@ -140,7 +141,27 @@ fn bytes_with(containers: Vec<Container>, options: &Options, format: Format) -> 
     let mut page = Page::new(containers, of, options);
     page.process = Process::read();
     page.filesystems = Some(filesystems());
+    page.links = links();
+    page.names = Some(NameCounts {
+        held: 2,
+        dropped: 0,
+    });
     page.encode(format)
+}
+
+/// A runtime that answers, one that does not, and one that is not there.
+fn links() -> Vec<Arc<LinkStatus>> {
+    let docker = LinkStatus::new(Runtime::Docker, "/run/docker.sock");
+    docker.asked();
+    docker.event();
+    docker.connected("1.2.3");
+    let crio = LinkStatus::new(Runtime::Crio, "/run/crio.sock");
+    crio.failed(&LinkError::Closed {
+        endpoint: crio.endpoint.clone(),
+    });
+    let podman = LinkStatus::new(Runtime::Podman, "/run/podman.sock");
+    podman.absent();
+    vec![docker, podman, crio]
 }
 
 /// The file systems of a made-up node: one on a disk, one in memory.
