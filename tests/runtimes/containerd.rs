@@ -196,15 +196,9 @@ fn a_restart_under_churn_loses_and_doubles_nothing() {
     assert_eq!(stays.labels.get("a").map(String::as_str), Some("b"));
     assert_eq!(stays.state, Some(State::Running));
     assert_eq!(stays.writable_layer.as_ref(), Some(&layer));
+    // How, only a shim that outlived it can tell: containerd 2 has none then.
     followed.wait("dies", "it died meanwhile", |one| {
-        matches!(
-            one.state,
-            Some(State::Exited {
-                code: Some(137),
-                ..
-            })
-        )
-        .then_some(())
+        matches!(one.state, Some(State::Exited { .. })).then_some(())
     });
     wait_until(SOON, "still one connection", || {
         (containerd.connections() == 1).then_some(())

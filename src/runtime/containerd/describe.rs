@@ -95,12 +95,6 @@ pub fn carry_over(before: &Identity, identity: &mut Identity) {
         new.digest.clone_from(&old.digest);
     }
     match (&before.state, &identity.state) {
-        // The record outlives its task, and an exit is told once.
-        (_, None) => {
-            identity.state.clone_from(&before.state);
-            identity.started = before.started;
-            identity.init_pid = before.init_pid;
-        }
         (Some(State::Exited { code: old, .. }), Some(State::Exited { code: new, .. }))
             if old == new =>
         {
@@ -109,6 +103,29 @@ pub fn carry_over(before: &Identity, identity: &mut Identity) {
         }
         _ if before.init_pid == identity.init_pid => identity.started = before.started,
         _ => {}
+    }
+}
+
+/// What was known of the task of the same container, for when that was not asked anew.
+pub fn carry_over_task(before: &Identity, identity: &mut Identity) {
+    if before.created == identity.created {
+        identity.state.clone_from(&before.state);
+        identity.started = before.started;
+        identity.init_pid = before.init_pid;
+    }
+}
+
+/// A container whose record has outlived its task. How it ended was told once, or by nobody: a
+/// containerd that starts clears away the tasks that ended while it was stopped.
+pub fn carry_over_end(before: &Identity, identity: &mut Identity) {
+    carry_over_task(before, identity);
+    if matches!(identity.state, Some(State::Running | State::Paused)) {
+        identity.init_pid = None;
+        identity.state = Some(State::Exited {
+            code: None,
+            reason: None,
+            finished: None,
+        });
     }
 }
 
@@ -269,12 +286,31 @@ mod tests {
         });
         let mut again = describe("default", record(), &[]);
         carry_over(&before, &mut again);
+        carry_over_end(&before, &mut again);
         assert_eq!(again, before);
         let mut other = record();
         other.created_at = None;
         let mut other = describe("default", other, &[]);
         carry_over(&before, &mut other);
+        carry_over_task(&before, &mut other);
         assert_eq!((other.writable_layer, other.state), (None, None));
+    }
+
+    #[test]
+    fn without_a_task_it_does_not_run() {
+        let mut before = describe("default", record(), &[]);
+        before.state = Some(State::Running);
+        before.init_pid = Some(7);
+        let mut unasked = describe("default", record(), &[]);
+        carry_over_task(&before, &mut unasked);
+        assert_eq!(unasked, before);
+        let mut ended = describe("default", record(), &[]);
+        carry_over_end(&before, &mut ended);
+        assert!(matches!(
+            ended.state,
+            Some(State::Exited { code: None, .. })
+        ));
+        assert_eq!(ended.init_pid, None);
     }
 
     #[test]

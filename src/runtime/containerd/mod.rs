@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::describe::{carry_over, describe, set_task, upper_directory};
+use self::describe::{
+    carry_over, carry_over_end, carry_over_task, describe, set_task, upper_directory,
+};
 use self::event::{Change, TOPICS, read};
 use super::grpc::{Channel, Connection, Events};
 use super::proto::native::containerd as api;
@@ -229,10 +231,16 @@ impl Session<'_> {
             }
             let snapshot = Snapshot::of(namespace, &container);
             let mut identity = describe(namespace, container, &self.link.env_prefixes);
-            if let Some(task) = tasks.remove(&identity.id) {
-                set_task(&mut identity, &task);
+            let task = tasks.as_mut().map(|tasks| tasks.remove(&identity.id));
+            if let Some(Some(task)) = &task {
+                set_task(&mut identity, task);
             }
             if let Some(before) = self.names.claim(Runtime::Containerd, &identity.id) {
+                match task {
+                    Some(Some(_)) => {}
+                    Some(None) => carry_over_end(&before, &mut identity),
+                    None => carry_over_task(&before, &mut identity),
+                }
                 carry_over(&before, &mut identity);
             }
             if snapshot.is_wanted(&identity) {
@@ -244,17 +252,19 @@ impl Session<'_> {
     }
 
     /// The tasks of a namespace by container. One shim that hangs may keep containerd from answering:
-    /// names do not wait for it.
-    async fn tasks(&self, channel: Channel) -> Result<HashMap<String, Process>, LinkError> {
+    /// then it is `None`, and names do not wait for it.
+    async fn tasks(&self, channel: Channel) -> Result<Option<HashMap<String, Process>>, LinkError> {
         let mut client = tasks(channel);
         let request = ListTasksRequest::default();
         let answer = self.connection.ask_about("its tasks", client.list(request));
-        let all = answer.await?.unwrap_or_default().tasks;
+        let Some(answer) = answer.await? else {
+            return Ok(None);
+        };
         let by_container = |task: Process| match task.container_id.is_empty() {
             true => (task.id.clone(), task),
             false => (task.container_id.clone(), task),
         };
-        Ok(all.into_iter().map(by_container).collect())
+        Ok(Some(answer.tasks.into_iter().map(by_container).collect()))
     }
 
     /// Asks what no listing says.
@@ -424,6 +434,7 @@ impl Session<'_> {
         let mut identity = describe(namespace, container, &self.link.env_prefixes);
         let before = self.names.claim(Runtime::Containerd, id);
         if let Some(before) = before.filter(|before| before.created == identity.created) {
+            carry_over_task(&before, &mut identity);
             carry_over(&before, &mut identity);
         } else {
             let mut client = tasks(channel);
