@@ -8,17 +8,29 @@
 //! at start or an hour later, the name is there at the next question.
 
 mod backoff;
+mod bounded;
+pub mod containerd;
+pub mod cri;
 pub mod endpoint;
+mod grpc;
 pub mod identity;
+pub mod isolation;
 pub mod link;
 pub mod names;
+mod oci;
+mod proto;
 pub mod settings;
 mod start;
+pub mod stats;
 pub mod supervise;
 
+pub use containerd::ContainerdLink;
+pub use cri::CriLink;
 pub use endpoint::Endpoint;
 pub use identity::{Health, Identity, Image, Pod, Runtime, State};
+pub use isolation::Isolation;
 pub use link::{Link, LinkCounts, LinkError, LinkState, LinkStatus};
 pub use names::{Known, LinkId, NameLimits, Names};
 pub use settings::{Ask, RuntimeSettings};
 pub use start::{Runtimes, Supervisor};
+pub use stats::{RuntimeFigures, RuntimeStats};

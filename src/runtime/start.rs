@@ -10,7 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::supervise::{self, Absence};
-use super::{Ask, Endpoint, Link, LinkId, LinkStatus, Names, Runtime, RuntimeSettings};
+use super::{
+    Ask, ContainerdLink, CriLink, Endpoint, Link, LinkId, LinkStatus, Names, Runtime,
+    RuntimeSettings, RuntimeStats,
+};
 
 /// How often names are looked through for those that have been gone for too long.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
@@ -22,10 +25,16 @@ const STOP: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct Runtimes {
     names: Names,
+    stats: Arc<RuntimeStats>,
     links: RwLock<Vec<Arc<LinkStatus>>>,
 }
 
 impl Runtimes {
+    /// What containers use whose processes are in no cgroup of theirs.
+    pub fn stats(&self) -> &RuntimeStats {
+        &self.stats
+    }
+
     /// The names.
     pub fn names(&self) -> &Names {
         &self.names
@@ -68,6 +77,7 @@ impl Supervisor {
     pub fn spawn(settings: RuntimeSettings) -> io::Result<(Self, Arc<Runtimes>)> {
         let runtimes = Arc::new(Runtimes {
             names: Names::new(settings.names),
+            stats: Arc::default(),
             links: RwLock::default(),
         });
         let executor = tokio::runtime::Builder::new_current_thread()
@@ -141,15 +151,37 @@ impl Starter {
     /// Starts the link to a runtime of the node.
     fn start(&mut self, runtime: Runtime, endpoint: Endpoint, absence: Absence) {
         match runtime {
+            // Each arm makes its link and has it kept: `self.keep(link, endpoint, absence, false)`.
             Runtime::Docker | Runtime::Podman => {}
-            Runtime::Crio | Runtime::Cri | Runtime::Containerd => {}
+            Runtime::Crio | Runtime::Cri => {
+                let RuntimeSettings {
+                    env_prefixes,
+                    timeout,
+                    ..
+                } = self.settings.clone();
+                let stats = Arc::clone(&self.runtimes.stats);
+                let link = CriLink::new(runtime, endpoint.clone(), env_prefixes, timeout, stats);
+                self.keep(link, endpoint, absence, false);
+            }
+            Runtime::Containerd => {
+                let RuntimeSettings {
+                    containerd_namespaces,
+                    env_prefixes,
+                    timeout,
+                    ..
+                } = self.settings.clone();
+                let link = ContainerdLink::new(
+                    endpoint.clone(),
+                    containerd_namespaces,
+                    env_prefixes,
+                    timeout,
+                );
+                self.keep(link, endpoint, absence, false);
+            }
         }
-        // Each arm makes its link and has it kept: `self.keep(link, endpoint, absence, false)`.
-        let _ = (endpoint, absence);
     }
 
     /// Runs a link for as long as the thread does.
-    #[allow(dead_code)]
     fn keep<L: Link + 'static>(
         &mut self,
         link: L,
