@@ -76,6 +76,8 @@ pub struct ContainerInfo {
     pub oom_kills: u64,
     /// Who it is, as its runtime told; `None` if it is no runtime's, or none has told.
     pub identity: Option<Arc<Identity>>,
+    /// Whether its processes run in a sandbox elsewhere: it has no samples, which would say 0.
+    pub is_elsewhere: bool,
     /// Its samples, oldest first.
     pub stats: Series,
     /// The newest sample, even if `stats` does not have it. `None` before the first poll.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::cgroup::path::PodUid;
-use crate::cgroup::{CgroupPath, ContainerName};
+use crate::cgroup::{CgroupPath, ContainerName, Sample};
 use crate::manager::Registry;
 use crate::runtime::{Identity, Names, Pod};
 use crate::self_metrics::Counter;
@@ -121,6 +121,16 @@ fn cgroup_told(identity: &Identity) -> Option<ContainerName> {
     }
     let path = path.strip_suffix("/container").unwrap_or(path);
     Some(ContainerName::from_request(path))
+}
+
+/// Whether what a container's cgroup tells says nothing of the container: it runs in a sandbox (gVisor,
+/// Kata), its processes are in the cgroup of the pod's sandbox, and there are none in its own.
+pub fn is_elsewhere(identity: Option<&Identity>, sample: &Sample) -> bool {
+    let none_inside = match sample.pids.current {
+        Some(tasks) => tasks == 0,
+        None => sample.cpu.usage_ns == Some(0),
+    };
+    none_inside && identity.is_some_and(|identity| !identity.in_own_cgroup())
 }
 
 /// Keeps the newest [`Joined`].

@@ -12,6 +12,6 @@ mod named;
 
 pub use answer::{ContainerInfo, InfoRequest, RequestOptions};
 pub use error::QueryError;
-pub use join::Joined;
+pub use join::{Joined, is_elsewhere};
 pub use rates::{CpuCounters, CpuRates};
 pub use view::View;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::join::{Join, Joined};
+use super::join::{Join, Joined, is_elsewhere};
 use super::{ContainerInfo, InfoRequest, QueryError, RequestOptions};
 use crate::cache::Range;
 use crate::cgroup::file::FdBudget;
@@ -345,9 +345,17 @@ impl View {
     }
 
     /// What a handler knows, as an answer. With `children`, also the names of its children.
-    pub fn describe(&self, handler: &Handler, range: Range, children: bool) -> ContainerInfo {
+    pub fn describe(&self, handler: &Handler, mut range: Range, children: bool) -> ContainerInfo {
         let mut latest = Sample::default();
-        let latest = handler.latest(&mut latest).then_some(latest);
+        let mut latest = handler.latest(&mut latest).then_some(latest);
+        let identity = self.identity(handler.name());
+        let is_elsewhere = latest
+            .as_ref()
+            .is_some_and(|sample| is_elsewhere(identity.as_deref(), sample));
+        if is_elsewhere {
+            latest = None;
+            range.newest = Some(0);
+        }
         ContainerInfo {
             name: handler.name().clone(),
             incarnation: handler.incarnation(),
@@ -358,7 +366,8 @@ impl View {
             },
             spec: handler.spec().unwrap_or_else(|| Arc::new(Spec::default())),
             oom_kills: handler.oom_kills(),
-            identity: self.identity(handler.name()),
+            identity,
+            is_elsewhere,
             stats: handler.series(range),
             latest,
         }

@@ -177,6 +177,7 @@ fn full_info(name: &str) -> query::ContainerInfo {
         spec: Arc::new(full_spec()),
         oom_kills: 0,
         identity: None,
+        is_elsewhere: false,
         stats: ring.series(Range::default()),
         latest: Some(latest),
     }

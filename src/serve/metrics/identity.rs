@@ -15,7 +15,7 @@ use super::family::{Family, From, Value, counter, gauge};
 use super::labels::Labels;
 use super::page::{Container, Page};
 use crate::cgroup::{CgroupKind, CgroupPath, ContainerName};
-use crate::runtime::{Health, Identity, Pod, State};
+use crate::runtime::{Health, Identity, Isolation, Pod, State};
 use crate::units::NS_PER_SEC;
 use crate::wire::shared::identity::{RESTART_COUNT, env_key};
 
@@ -102,6 +102,9 @@ impl LabelSet {
             }
             put(&mut info, "container_id", &identity.id);
             put(&mut info, "runtime", identity.runtime.as_str());
+            if let Some(isolation) = identity.isolation() {
+                put(&mut info, "isolation", isolation_name(isolation));
+            }
             put(
                 &mut info,
                 "oci_runtime",
@@ -125,6 +128,13 @@ impl LabelSet {
                 .map(|(name, value)| (name, value.into_owned()))
                 .collect(),
         }
+    }
+}
+
+fn isolation_name(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::UserKernel => "kernel",
+        Isolation::VirtualMachine => "machine",
     }
 }
 

@@ -15,7 +15,7 @@ use super::request::{self, Query};
 use super::{Options, in_background, raw_query};
 use crate::cgroup::Sample;
 use crate::handler::Handler;
-use crate::query::View;
+use crate::query::{View, is_elsewhere};
 use crate::runtime::{Identity, State};
 use crate::serve::metrics::{
     self, Container, Descriptors, Format, LabelCache, NameCounts, Page, Process, Sources,
@@ -211,6 +211,13 @@ impl Desk {
                 let mut sample = Sample::default();
                 if handler.is_removed() || !handler.latest(&mut sample) {
                     return None;
+                }
+                if is_elsewhere(identity.map(|identity| &**identity), &sample) {
+                    // Zeros that mean nothing.
+                    sample = Sample {
+                        timestamp: sample.timestamp,
+                        ..Sample::default()
+                    };
                 }
                 let container = Container::new(
                     labels(handler.name(), identity, joined.pod_of(handler.name())),

@@ -95,6 +95,13 @@ pub fn image(info: &ContainerInfo) -> Option<&str> {
     Some(image.reference.as_str()).filter(|reference| !reference.is_empty())
 }
 
+/// Why a container has no samples though it has a cgroup.
+pub fn no_stats_reason(info: &ContainerInfo) -> Option<&'static str> {
+    info.is_elsewhere.then_some(
+        "it runs in a sandbox of its pod, outside of this cgroup: see the figures of the pod",
+    )
+}
+
 /// What the health check says now: shown with the newest sample alone, since nobody knows what it
 /// said before.
 pub fn health(point: Point<'_>) -> Option<Health> {

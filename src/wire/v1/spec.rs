@@ -3,7 +3,7 @@
 use crate::query;
 use crate::wire::object::objects;
 use crate::wire::shared::Context;
-use crate::wire::shared::identity::{Envs, Labels, created, image, started};
+use crate::wire::shared::identity::{Envs, Labels, created, image, no_stats_reason, started};
 use crate::wire::shared::spec::{Cpu, Memory, Processes, Time, has_filesystem, has_network};
 
 objects! {
@@ -25,5 +25,6 @@ objects! {
         "has_diskio" => Some(view.0.spec.has_io),
         "has_custom_metrics" => Some(false),
         "image" => image(view.0),
+        "no_stats_reason" => no_stats_reason(view.0),
     }
 }

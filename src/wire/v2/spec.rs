@@ -3,7 +3,9 @@
 use crate::query;
 use crate::wire::object::objects;
 use crate::wire::shared::Context;
-use crate::wire::shared::identity::{Aliases, Envs, Labels, created, image, started};
+use crate::wire::shared::identity::{
+    Aliases, Envs, Labels, created, image, no_stats_reason, started,
+};
 use crate::wire::shared::spec::{Cpu, Memory, Processes, Time, has_filesystem, has_network};
 
 objects! {
@@ -27,5 +29,6 @@ objects! {
         "has_filesystem" => Some(has_filesystem(view.0, view.1)),
         "has_diskio" => Some(view.0.spec.has_io),
         "image" => image(view.0),
+        "no_stats_reason" => no_stats_reason(view.0),
     }
 }
