@@ -8,13 +8,17 @@
 //! at start or an hour later, the name is there at the next question.
 
 mod backoff;
+mod docker;
 pub mod endpoint;
+mod http;
 pub mod identity;
 pub mod link;
 pub mod names;
+mod podman;
 pub mod settings;
 mod start;
 pub mod supervise;
+mod users;
 
 pub use endpoint::Endpoint;
 pub use identity::{Health, Identity, Image, Pod, Runtime, State};
