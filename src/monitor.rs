@@ -26,6 +26,7 @@ use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots, disk_usage};
 use crate::query::View;
 use crate::query::view::Inner;
+use crate::runtime::{RuntimeSettings, Supervisor};
 use crate::self_metrics::SelfMetrics;
 use crate::source::SourceEvent;
 use crate::source::kmsg_reader::KmsgReader;
@@ -70,6 +71,7 @@ pub struct MonitorBuilder {
     cpu_budget: Option<f64>,
     disk_usage: disk_usage::Mode,
     journal: Option<journal::Options>,
+    runtimes: RuntimeSettings,
 }
 
 impl Default for MonitorBuilder {
@@ -95,6 +97,7 @@ impl Default for MonitorBuilder {
             cpu_budget: None,
             disk_usage: disk_usage::Mode::default(),
             journal: None,
+            runtimes: RuntimeSettings::default(),
         }
     }
 }
@@ -248,6 +251,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// Which container runtimes are asked for the names of containers. By default, every one that
+    /// listens at its usual place; nothing waits for their answers.
+    #[must_use]
+    pub fn runtimes(mut self, settings: RuntimeSettings) -> Self {
+        self.runtimes = settings;
+        self
+    }
+
     /// Starts the monitor. When this returns, the containers that are there are known (on a tree
     /// that takes longer than five seconds to list: those found by then).
     ///
@@ -362,6 +373,7 @@ impl MonitorBuilder {
             Box::new(move |event| inlet.send(event)),
         )
         .map_err(StartError::Thread)?;
+        let (links, runtimes) = Supervisor::spawn(self.runtimes).map_err(StartError::Thread)?;
         let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
         let layers = Arc::new(disk_usage::LayerUsages::default());
         let walker = match self.disk_usage {
@@ -391,6 +403,7 @@ impl MonitorBuilder {
             plan,
             budget,
             journal,
+            runtimes,
             metrics,
             layers,
             listed: is_listed,
@@ -403,6 +416,7 @@ impl MonitorBuilder {
                 manager,
                 filesystems,
                 walker,
+                links,
             }),
             hierarchies,
             shortcomings,
@@ -443,6 +457,7 @@ struct Running {
     log: Option<KmsgReader>,
     manager: Manager,
     filesystems: Refresher,
+    links: Supervisor,
     walker: Option<disk_usage::Walker>,
 }
 
@@ -523,6 +538,7 @@ impl Running {
         self.manager.stop();
         self.filesystems.stop();
         self.walker.into_iter().for_each(disk_usage::Walker::stop);
+        self.links.stop();
         view.stop(Instant::now() + STOP_SAMPLERS, STOP_JOURNAL);
     }
 }

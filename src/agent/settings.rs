@@ -53,7 +53,8 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         .samplers(housekeeping.sampler_threads)
         .max_open_files(housekeeping.max_open_files)
         .cpu_budget(housekeeping.cpu_budget)
-        .node_interval(machine.update_interval);
+        .node_interval(machine.update_interval)
+        .runtimes(config.runtimes.clone());
     if let Some(directory) = &state.directory {
         builder = builder.journal(Some(journal::Options {
             max_bytes: state.journal_max_bytes,
