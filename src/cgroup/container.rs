@@ -12,6 +12,7 @@ use super::error::{Failure, ReadError};
 use super::file::{FdBudget, Keep, Kept, ReadBuffer, open_directory, open_in};
 use super::hierarchy::{Controller, HierarchyId, Mode};
 use super::kind::MetricKind;
+use super::load::{self, LoadAverage};
 use super::members::{self, SchedTotals};
 use super::name::ContainerName;
 use super::network::{Interfaces, Member, NetworkNamespaces};
@@ -70,6 +71,7 @@ pub struct Cgroup {
     keep_open: bool,
     member: Member,
     sched: SchedTotals,
+    load: LoadAverage,
 }
 
 /// A directory of the container in one hierarchy.
@@ -121,6 +123,7 @@ impl Cgroup {
             keep_open: true,
             member: Member::default(),
             sched: SchedTotals::default(),
+            load: LoadAverage::default(),
         }
     }
 
@@ -221,6 +224,9 @@ impl Cgroup {
         }
         if plan.kinds.contains(MetricKind::Sched) {
             self.read_sched(context, out);
+        }
+        if plan.load {
+            self.read_load(context, out);
         }
         self.end_poll();
         if found { Outcome::Read } else { Outcome::Gone }
@@ -415,6 +421,26 @@ impl Cgroup {
         let pids = members::pids_below(&path);
         out.sched = self.sched.read(context.namespaces.procfs(), &pids);
         self.plan.sched_cost.record(started.elapsed());
+    }
+
+    fn read_load(&mut self, context: &mut ReadContext, out: &mut Sample) {
+        let started = Instant::now();
+        let Some(hierarchy) = self.first_hierarchy() else {
+            return;
+        };
+        let Some(directory) = &mut self.directories[hierarchy.index()] else {
+            return;
+        };
+        let mut open = |file| directory.open(&self.name, &self.plan, hierarchy, file);
+        let Ok(fd) = open("tasks").or_else(|_| open("cgroup.threads")) else {
+            return;
+        };
+        let Some(tasks) = (context.buffer.read_records(fd).ok()).and_then(load::tasks) else {
+            return;
+        };
+        out.load = load::states(context.namespaces.procfs(), &tasks);
+        self.load.update(&mut out.load, started);
+        self.plan.load_cost.record(started.elapsed());
     }
 
     /// Reads the settings, and when the cgroup was made.

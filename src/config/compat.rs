@@ -31,7 +31,6 @@ const BIGQUERY: &str = "BigQuery is not supported";
 const RUNTIME: &str =
     "container runtimes are not asked yet; every cgroup is shown under its own name";
 const DEPRECATED: &str = "it has none in cAdvisor either; use env_metadata_whitelist";
-const LOAD: &str = "load averages are not read yet";
 const USAGE: &str = "it has none in cAdvisor either";
 const CLEAR: &str = "nothing is ever written to a monitored process";
 const STDERR: &str = "the log always goes to stderr; let the service manager store it";
@@ -109,7 +108,6 @@ pub static COMPAT_FLAGS: &[CompatFlag] = &[
     value("bq_project_id", BIGQUERY),
     value("bq_account", BIGQUERY),
     value("bq_credentials_file", BIGQUERY),
-    off("enable_load_reader", LOAD),
     off("log_cadvisor_usage", USAGE),
     value("docker", RUNTIME),
     off("docker-tls", RUNTIME),

@@ -265,6 +265,8 @@ pub struct Containers {
 pub struct Metrics {
     enable: KindSet,
     disable: KindSet,
+    /// Whether the state of each task is read, if the kind `cpuLoad` is on.
+    pub load_reader: bool,
     /// What is done to know the disk usage of containers, if that is said.
     disk_usage: Option<DiskUsage>,
     /// Whether every container label becomes a metric label.
@@ -315,6 +317,7 @@ impl Default for Metrics {
         Self {
             enable: KindSet::EMPTY,
             disable: kinds::DISABLED_BY_DEFAULT,
+            load_reader: false,
             disk_usage: None,
             store_container_labels: true,
             label_whitelist: Vec::new(),

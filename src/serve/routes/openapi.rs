@@ -39,6 +39,8 @@ enum Schema {
 impl Schema {
     fn json(self) -> Value {
         let text = json!({"type": "string"});
+        // Given but empty is not given.
+        let not_given = json!({"const": ""});
         match self {
             Self::Flag => json!({"anyOf": [{"type": "boolean"}, text]}),
             Self::True => json!({"anyOf": [{"const": "true"}, text]}),
@@ -46,15 +48,21 @@ impl Schema {
             Self::LenientTime => {
                 json!({"anyOf": [{"type": "string", "format": "date-time"}, text]})
             }
-            Self::Count => json!({"type": "integer", "minimum": -1, "format": "int64"}),
+            Self::Count => json!({"anyOf": [
+                {"type": "integer", "minimum": -1, "format": "int64"},
+                not_given,
+            ]}),
             Self::Duration => {
                 json!({"anyOf": [
                     {"type": "string", "pattern": "^[+-]?([0-9]{1,6}([.][0-9]{1,3})?(ns|us|ms|s|m|h)){1,2}$"},
                     {"const": 0},
+                    not_given,
                 ], "example": "5s"})
             }
             Self::Text => text,
-            Self::OneOf(values) => json!({"type": "string", "enum": values}),
+            Self::OneOf(values) => {
+                json!({"anyOf": [{"type": "string", "enum": values}, not_given]})
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod fs;
 pub mod history;
 pub mod io;
 pub mod limit;
+pub mod load;
 pub mod memory;
 pub mod name;
 pub mod network;
