@@ -29,7 +29,7 @@ use crate::units::{Limit, Timestamp};
 use crate::wire::shared::fs::Storage;
 
 /// What clients know and we do not tell: part of an answer's name and a path in it, and why.
-const ABSENT: [(&str, &str); 18] = [
+const ABSENT: [(&str, &str); 17] = [
     ("aliases[]", "runtimes name containers; none is asked yet"),
     ("labels.*", "runtimes label containers; none is asked yet"),
     ("envs.*", "runtimes know environments; none is asked yet"),
@@ -37,18 +37,6 @@ const ABSENT: [(&str, &str); 18] = [
     ("image", "runtimes know images; none is asked yet"),
     ("id string", "runtimes give ids; none is asked yet"),
     ("health.status", "runtimes check health; none is asked yet"),
-    (
-        "cpu.load_",
-        "needs a request to the kernel for each container; pressure tells more",
-    ),
-    (
-        "task_stats.",
-        "needs a request to the kernel for each container",
-    ),
-    (
-        "load_stats.",
-        "needs a request to the kernel for each container",
-    ),
     ("referenced_memory", "measuring it writes to the process"),
     ("processes.threads_max", "the limit is in the spec"),
     ("oom_events", "a counter of the kills is in /metrics"),
@@ -66,10 +54,16 @@ const ABSENT: [(&str, &str); 18] = [
         "how many inodes are free is a figure of the file system, not of a layer on it",
     ),
     ("[].labels null", "the file system shown has labels"),
+    (
+        "task_stats.nr_io_wait",
+        "the state of a task does not tell what it waits for; it is among the uninterruptible",
+    ),
+    ("load_stats.nr_io_wait", "as task_stats"),
 ];
 
 /// What we tell and clients do not know from that answer: part of a path, and why.
-const EXTRA: [(&str, &str); 7] = [
+const EXTRA: [(&str, &str); 8] = [
+    ("load_stats.", "v2.1 had a key for it and never used it"),
     (
         "filesystem[].measured",
         "a layer is measured apart from the sample: this is when",
