@@ -17,6 +17,7 @@ mod churn;
 mod errors;
 mod hostile;
 mod identity;
+mod journal;
 mod nobody;
 mod oom;
 mod packaging;

@@ -32,6 +32,8 @@ pub(super) struct Inner {
     epoch: Epoch,
     /// Those whose numbers are known.
     epochs: Vec<Epoch>,
+    /// The last number of earlier lives, and what it belongs to.
+    earlier: Option<(u64, Epoch)>,
     pub(super) metrics: Arc<SelfMetrics>,
 }
 
@@ -81,6 +83,7 @@ impl EventBus {
         let epoch = journal
             .as_ref()
             .map_or_else(Epoch::random, |journal| journal.epoch());
+        let earlier = epochs.last().map(|epoch| (past.last_id(), *epoch));
         epochs.push(epoch);
         let next_id = past.next_id();
         let state = State {
@@ -95,6 +98,7 @@ impl EventBus {
             journal,
             epoch,
             epochs,
+            earlier,
             metrics,
         };
         Self {
@@ -158,8 +162,10 @@ impl EventBus {
 
     /// The place behind this event.
     pub fn position(&self, id: u64) -> Position {
+        let earlier = self.inner.earlier.filter(|(last, _)| id <= *last);
+        let epoch = earlier.map_or(self.inner.epoch, |(_, epoch)| epoch);
         Position {
-            epoch: Some(self.inner.epoch),
+            epoch: Some(epoch),
             id,
         }
     }
