@@ -17,13 +17,13 @@ use crate::cgroup::file::FdBudget;
 use crate::cgroup::hierarchy::DetectError;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
-use crate::cgroup::{Hierarchies, Mode};
+use crate::cgroup::{ContainerName, Hierarchies, Mode};
 use crate::event::{EventBus, EventLimits, Past};
 use crate::handler::{Housekeeping, Sampler};
 use crate::journal::{self, Journal};
 use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
 use crate::node::fs_recent::Refresher;
-use crate::node::{Node, Roots};
+use crate::node::{Node, Roots, disk_usage};
 use crate::query::View;
 use crate::query::view::Inner;
 use crate::self_metrics::SelfMetrics;
@@ -67,6 +67,8 @@ pub struct MonitorBuilder {
     samplers: usize,
     max_open_files: usize,
     node_interval: Duration,
+    cpu_budget: Option<f64>,
+    disk_usage: disk_usage::Mode,
     journal: Option<journal::Options>,
 }
 
@@ -90,6 +92,8 @@ impl Default for MonitorBuilder {
             samplers: 2,
             max_open_files: 16_384,
             node_interval: Duration::from_secs(300),
+            cpu_budget: None,
+            disk_usage: disk_usage::Mode::default(),
             journal: None,
         }
     }
@@ -221,6 +225,21 @@ impl MonitorBuilder {
         self
     }
 
+    /// CPU seconds per second that the process may use: above it, containers are polled less often, those
+    /// first that stand still.
+    #[must_use]
+    pub fn cpu_budget(mut self, cores: Option<f64>) -> Self {
+        self.cpu_budget = cores.filter(|cores| *cores > 0.0);
+        self
+    }
+
+    /// What is done to know how much of a disk each container has written.
+    #[must_use]
+    pub fn disk_usage(mut self, mode: disk_usage::Mode) -> Self {
+        self.disk_usage = mode;
+        self
+    }
+
     /// Keeps what happened on disk, too, and begins with what is there; `None` to remember as long as
     /// the process lives.
     #[must_use]
@@ -310,6 +329,7 @@ impl MonitorBuilder {
             bus: Arc::clone(&bus),
             node: Arc::clone(&node),
             node_interval: self.node_interval,
+            cpu_budget: self.cpu_budget,
             metrics: Arc::clone(&metrics),
         };
         let (manager, inlet) = Manager::spawn(
@@ -343,6 +363,22 @@ impl MonitorBuilder {
         )
         .map_err(StartError::Thread)?;
         let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
+        let layers = Arc::new(disk_usage::LayerUsages::default());
+        let walker = match self.disk_usage {
+            disk_usage::Mode::Off => None,
+            mode => {
+                let registry = Arc::clone(&registry);
+                let walker = disk_usage::Walker::spawn(
+                    mode,
+                    Arc::clone(&node),
+                    Arc::clone(&hierarchies),
+                    Box::new(move || containers_of(&registry)),
+                    Arc::clone(&layers),
+                    Arc::clone(&metrics),
+                );
+                Some(walker.map_err(StartError::Thread)?)
+            }
+        };
         shortcomings.extend(node.latest().problems.iter().map(|problem| Shortcoming {
             what: format!("a fact about the node from {}", problem.path.display()),
             why: problem.cause.to_string(),
@@ -356,6 +392,7 @@ impl MonitorBuilder {
             budget,
             journal,
             metrics,
+            layers,
             listed: is_listed,
         };
         Ok(Monitor {
@@ -365,6 +402,7 @@ impl MonitorBuilder {
                 log,
                 manager,
                 filesystems,
+                walker,
             }),
             hierarchies,
             shortcomings,
@@ -405,6 +443,19 @@ struct Running {
     log: Option<KmsgReader>,
     manager: Manager,
     filesystems: Refresher,
+    walker: Option<disk_usage::Walker>,
+}
+
+/// The containers whose disk usage is measured: all but the root, whose file systems are the node's.
+fn containers_of(registry: &Registry) -> Vec<disk_usage::Container> {
+    let handlers = registry.within(&ContainerName::root());
+    let containers = handlers.iter().filter(|handler| !handler.name().is_root());
+    containers
+        .map(|handler| disk_usage::Container {
+            name: handler.name().clone(),
+            incarnation: handler.incarnation(),
+        })
+        .collect()
 }
 
 impl Monitor {
@@ -471,6 +522,7 @@ impl Running {
         }
         self.manager.stop();
         self.filesystems.stop();
+        self.walker.into_iter().for_each(disk_usage::Walker::stop);
         view.stop(Instant::now() + STOP_SAMPLERS, STOP_JOURNAL);
     }
 }

@@ -144,16 +144,87 @@ pub struct SelfMetrics {
     pub containers: Gauge,
     /// Polls done.
     pub polls: Counter,
+    /// Of these, polls of containers that did nothing: only their pulse was read.
+    pub polls_quiet: Counter,
     /// Time spent in polls, nanoseconds.
     pub poll_ns: Counter,
     /// Polls that were begun later than one interval after they were due.
     pub polls_late: Counter,
+    /// CPU seconds per second that cgauge keeps to, in billionths; 0 without a bound.
+    pub cpu_budget: Gauge,
+    /// How many times longer the intervals of containers that stand still are, in billionths.
+    pub stretch_idle: Gauge,
+    /// How many times longer those of all others are, in billionths.
+    pub stretch_busy: Gauge,
     /// Sampler threads, of which more are started while some are stuck.
     pub samplers: Gauge,
     /// The HTTP server.
     pub http: HttpMetrics,
     /// Scrapes of `/metrics`.
     pub scrape: ScrapeMetrics,
+    /// The thread that measures writable layers.
+    pub disk_usage: DiskUsageMetrics,
+}
+
+/// Why the disk usage of a container is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum DiskUsageFailure {
+    /// Its directory is not there, or may not be opened.
+    NotFound,
+    /// A directory in it cannot be read.
+    Unreadable,
+    /// It has more files than are counted, or deeper directories.
+    TooLarge,
+    /// It is on a file system of another machine, which is not walked.
+    Network,
+}
+
+impl DiskUsageFailure {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::NotFound,
+        Self::Unreadable,
+        Self::TooLarge,
+        Self::Network,
+    ];
+
+    /// Its name as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Unreadable => "unreadable",
+            Self::TooLarge => "too_large",
+            Self::Network => "network",
+        }
+    }
+}
+
+/// What measuring writable layers costs.
+#[derive(Debug, Default)]
+pub struct DiskUsageMetrics {
+    /// Walks completed.
+    pub walks: Counter,
+    /// Time spent walking, rests not counted, nanoseconds.
+    pub walk_ns: Counter,
+    /// Directory entries looked at.
+    pub entries: Counter,
+    /// Times that the file system had counted by itself.
+    pub quota_reads: Counter,
+    /// Containers that have a writable layer.
+    pub layers: Gauge,
+    /// Of these, those that have been measured.
+    pub measured: Gauge,
+    /// Age of the oldest measurement that is shown, nanoseconds.
+    pub oldest_ns: Gauge,
+    failures: [Counter; DiskUsageFailure::ALL.len()],
+}
+
+impl DiskUsageMetrics {
+    /// Measurements given up for this reason.
+    pub fn failed(&self, why: DiskUsageFailure) -> &Counter {
+        &self.failures[why as usize]
+    }
 }
 
 /// Kinds of metrics whose cost is counted apart: one for each `MetricKind`, and one for what is always

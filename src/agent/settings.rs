@@ -35,6 +35,7 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
             interval: housekeeping.interval,
             max_interval: housekeeping.max_interval,
             dynamic: housekeeping.dynamic,
+            full_interval: housekeeping.full_interval,
         })
         .listing_interval(housekeeping.global_interval)
         .history(Limits {
@@ -48,8 +49,10 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         })
         .skip_root(housekeeping.disable_root_cgroup_stats)
         .read(read_options(config))
+        .disk_usage(config.metrics.disk_usage())
         .samplers(housekeeping.sampler_threads)
         .max_open_files(housekeeping.max_open_files)
+        .cpu_budget(housekeeping.cpu_budget)
         .node_interval(machine.update_interval);
     if let Some(directory) = &state.directory {
         builder = builder.journal(Some(journal::Options {

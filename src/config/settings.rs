@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::values::{
-    boolean, check, duration, factor, list, listen, log_filter, non_empty, number, path, positive,
-    size, url_path,
+    boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number, path,
+    positive, size, url_path,
 };
 use super::{
-    Config, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
+    Config, DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
     MIN_JOURNAL_BYTES, Profile, Storage, limits,
 };
 
@@ -181,6 +181,14 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.housekeeping.dynamic, boolean(v)),
     ),
     row(
+        "full_read_interval",
+        POLL,
+        "DURATION",
+        "30s",
+        "Time between two full reads of a container whose CPU time, memory and tasks stand still; 0s: always all",
+        |c, v| set(&mut c.housekeeping.full_interval, duration(v)),
+    ),
+    row(
         "global_housekeeping_interval",
         POLL,
         "DURATION",
@@ -225,6 +233,18 @@ pub static SETTINGS: &[Setting] = &[
                 &mut c.housekeeping.sampler_threads,
                 check(threads, (1..=MAX_SAMPLER_THREADS).contains(&threads), &want),
             )
+        },
+    ),
+    row(
+        "cpu_budget",
+        POLL,
+        "CORES",
+        "0",
+        "CPU time to stay within, as 20m or 0.02: poll less often rather than use more; 0: any",
+        |c, v| {
+            let most = cores(v)?;
+            c.housekeeping.cpu_budget = Some(most).filter(|&most| most > 0.0);
+            Ok(())
         },
     ),
     row(
@@ -350,6 +370,23 @@ pub static SETTINGS: &[Setting] = &[
         "none",
         "Exactly these metric kinds, whatever is disabled",
         |c, v| set(&mut c.metrics.enable, KindSet::parse(v)),
+    ),
+    row(
+        "disk_usage",
+        PICK,
+        "HOW",
+        "auto",
+        "What containers have written: walk, in the background; quota, where it is counted; off; auto",
+        |c, v| {
+            c.metrics.disk_usage = match v {
+                "auto" => None,
+                "off" => Some(DiskUsage::Off),
+                "quota" => Some(DiskUsage::Quota),
+                "walk" => Some(DiskUsage::Walk),
+                _ => return Err("auto, off, quota or walk".to_owned()),
+            };
+            Ok(())
+        },
     ),
     row(
         "metrics_profile",

@@ -218,6 +218,17 @@ pub fn positive(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|d| check(d, !d.is_zero(), "a duration longer than 0"))
 }
 
+/// An amount of CPU, as Kubernetes writes it: `20m` is a fiftieth of a core, `1.5` one and a half.
+pub fn cores(text: &str) -> Result<f64, String> {
+    const WANT: &str = "an amount of CPU: thousandths of a core such as 20m, or cores such as 0.02";
+    let (digits, unit) = match text.strip_suffix('m') {
+        Some(digits) => (digits, 1e-3),
+        None => (text, 1.0),
+    };
+    let cores = number::<f64>(digits, WANT)? * unit;
+    check(cores, cores == 0.0 || (1e-6..=1e6).contains(&cores), WANT)
+}
+
 /// A jitter factor: as in cAdvisor, a negative one means the default.
 pub fn factor(text: &str) -> Result<f64, String> {
     const WANT: &str = "a factor: a number such as 0.5, at most 1000";
@@ -293,6 +304,22 @@ mod tests {
     fn durations_are_shown_as_they_are_written() {
         for text in ["0s", "1s", "1m", "1m30s", "24h", "1h30m", "100ms", "1ns"] {
             assert_eq!(show_duration(duration(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn amounts_of_cpu() {
+        for (text, wanted) in [
+            ("20m", 0.02),
+            ("0", 0.0),
+            ("0.5", 0.5),
+            ("2", 2.0),
+            ("1500m", 1.5),
+        ] {
+            assert_eq!(cores(text), Ok(wanted), "{text}");
+        }
+        for text in ["", "m", "1e-9", "-1", "20k", "inf", "nan", "1e30"] {
+            assert!(cores(text).is_err(), "{text}");
         }
     }
 

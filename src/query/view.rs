@@ -12,9 +12,10 @@ use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::event::{Event, EventBus, EventRequest, Position, Subscription};
-use crate::handler::{Handler, Sampler};
+use crate::handler::{Handler, Sampler, Stretch};
 use crate::journal::Journal;
 use crate::manager::Registry;
+use crate::node::disk_usage::{LayerUsage, LayerUsages, Location};
 use crate::node::setup::{self, Setup};
 use crate::node::{
     FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
@@ -54,6 +55,8 @@ pub struct Inner {
     pub journal: Option<Arc<Journal>>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
+    /// What containers have written to disks.
+    pub layers: Arc<LayerUsages>,
     /// Whether all that was there at start is known.
     pub listed: watch::Receiver<bool>,
 }
@@ -338,9 +341,23 @@ impl View {
             },
             spec: handler.spec().unwrap_or_else(|| Arc::new(Spec::default())),
             oom_kills: handler.oom_kills(),
+            layer: self.layer_usages(handler),
             stats: handler.series(range),
             latest,
         }
+    }
+
+    /// What a container's writable layer took at the last few measurements, oldest first: each says
+    /// when that was. Empty if it was not measured.
+    pub fn layer_usages(&self, handler: &Handler) -> Vec<Arc<LayerUsage>> {
+        (self.inner.layers).of(handler.name(), handler.incarnation())
+    }
+
+    /// Says where a container's files are: for a caller that has it from the container's runtime, which
+    /// knows better than the mount tables that else are read. `None` takes it back. False if there are
+    /// too many.
+    pub fn set_layer_location(&self, name: &ContainerName, location: Option<Location>) -> bool {
+        self.inner.layers.set_location(name, location)
     }
 
     /// Past events, oldest first.
@@ -409,6 +426,11 @@ impl View {
     pub async fn ready(&self) {
         // An error says that the manager has stopped: nothing more to wait for.
         let _ = self.inner.listed.clone().wait_for(|listed| *listed).await;
+    }
+
+    /// How far the intervals of polling are stretched now, to stay within the CPU budget.
+    pub fn poll_stretch(&self) -> Stretch {
+        self.inner.sampler.stretch()
     }
 
     /// Stops polling, closes the journal and ends event streams.

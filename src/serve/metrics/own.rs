@@ -8,7 +8,7 @@ use super::family::{Family, From, Value, counter, gauge};
 use super::page::{Page, kind_index};
 use crate::cgroup::plan::FileCost;
 use crate::event::EventType;
-use crate::self_metrics::{JournalState, KmsgState};
+use crate::self_metrics::{DiskUsageFailure, JournalState, KmsgState};
 
 macro_rules! own {
     (count $field:ident $(. $rest:ident)*) => { From::Own(|p| Some(Value::Count(p.own.$field$(.$rest)*.get()))) };
@@ -27,6 +27,11 @@ pub(super) const FAMILIES: &[Family] = &[
         own!(count polls),
     ),
     counter(
+        "cgauge_polls_quiet_total",
+        "Polls that read CPU time, memory usage and number of tasks alone, for these stood still.",
+        own!(count polls_quiet),
+    ),
+    counter(
         "cgauge_poll_seconds_total",
         "Time spent in polls.",
         own!(nanos poll_ns),
@@ -35,6 +40,27 @@ pub(super) const FAMILIES: &[Family] = &[
         "cgauge_polls_late_total",
         "Polls begun later than one interval after they were due.",
         own!(count polls_late),
+    ),
+    gauge(
+        "cgauge_cpu_budget_cores",
+        "CPU seconds per second that cgauge keeps to (--cpu-budget).",
+        From::Own(|p| Some(Value::Nanos(p.own.cpu_budget.get())).filter(|_| has_budget(p))),
+    ),
+    gauge(
+        "cgauge_poll_stretch_ratio",
+        "How many times longer intervals are than set, to stay within the CPU budget: of containers that stand still, and of all others.",
+        From::Page(|p, emit| {
+            if has_budget(p) {
+                emit.sample(
+                    &[("of", &"busy")],
+                    Some(Value::Nanos(p.own.stretch_busy.get())),
+                );
+                emit.sample(
+                    &[("of", &"idle")],
+                    Some(Value::Nanos(p.own.stretch_idle.get())),
+                );
+            }
+        }),
     ),
     gauge(
         "cgauge_samplers",
@@ -60,6 +86,46 @@ pub(super) const FAMILIES: &[Family] = &[
         "cgauge_listings_total",
         "Full listings of the hierarchies.",
         own!(count listings),
+    ),
+    gauge(
+        "cgauge_disk_usage_layers",
+        "Containers that have a writable layer.",
+        own!(count disk_usage.layers),
+    ),
+    gauge(
+        "cgauge_disk_usage_measured",
+        "Of these, those whose layer has been measured.",
+        own!(count disk_usage.measured),
+    ),
+    gauge(
+        "cgauge_disk_usage_oldest_seconds",
+        "Age of the oldest measurement that is shown.",
+        own!(nanos disk_usage.oldest_ns),
+    ),
+    counter(
+        "cgauge_disk_usage_walks_total",
+        "Walks over a writable layer that were completed.",
+        own!(count disk_usage.walks),
+    ),
+    counter(
+        "cgauge_disk_usage_walk_seconds_total",
+        "Time spent walking, rests not counted.",
+        own!(nanos disk_usage.walk_ns),
+    ),
+    counter(
+        "cgauge_disk_usage_entries_total",
+        "Directory entries that walks have looked at.",
+        own!(count disk_usage.entries),
+    ),
+    counter(
+        "cgauge_disk_usage_quota_reads_total",
+        "Usages that the file system had counted by itself.",
+        own!(count disk_usage.quota_reads),
+    ),
+    counter(
+        "cgauge_disk_usage_failures_total",
+        "Measurements given up, by reason.",
+        From::Page(disk_usage_failures),
     ),
     counter(
         "cgauge_kmsg_records_total",
@@ -299,6 +365,10 @@ pub(super) const KINDS: &[Family] = &[
     ),
 ];
 
+fn has_budget(page: &Page<'_>) -> bool {
+    page.own.cpu_budget.get() > 0
+}
+
 /// One figure of each kind that is on, and of what always is.
 fn each_kind(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&Page<'_>, usize) -> Option<Value>) {
     for kind in page.options.kinds.iter() {
@@ -410,6 +480,13 @@ fn journal_state(page: &Page<'_>, emit: &mut Emit<'_>) {
 fn events(page: &Page<'_>, emit: &mut Emit<'_>) {
     for (kind, count) in EventType::ALL.into_iter().zip(&page.own.events) {
         emit.sample(&[("type", &kind)], Some(Value::Count(count.get())));
+    }
+}
+
+fn disk_usage_failures(page: &Page<'_>, emit: &mut Emit<'_>) {
+    for why in DiskUsageFailure::ALL {
+        let count = page.own.disk_usage.failed(why).get();
+        emit.sample(&[("reason", &why.as_str())], Some(Value::Count(count)));
     }
 }
 

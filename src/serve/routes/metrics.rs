@@ -74,7 +74,13 @@ pub(super) fn routes(view: &View, options: &Options) -> BoxedFilter<(Response,)>
 
 async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response {
     let scrape = &desk.view.self_metrics().scrape;
-    let question = match question(&Query::parse(&query), desk.options.max_age) {
+    let question = match question(
+        &Query::parse(&query),
+        // At most 64: see the governor.
+        desk.options
+            .max_age
+            .saturating_mul(desk.view.poll_stretch().busy.ceil() as u32),
+    ) {
         Ok(question) => question,
         Err(message) => {
             scrape.refused.inc();
@@ -111,7 +117,7 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
         let containers = match question.of_runtime {
             // None has told which are its own yet.
             true => Vec::new(),
-            false => containers(&polled.in_time),
+            false => containers(&view, &polled.in_time),
         };
         let (machine, version) = (view.machine_info(), view.version_info());
         let of = Sources {
@@ -186,7 +192,7 @@ fn wait(headers: &HeaderMap) -> Duration {
     timeout.map_or(WAIT, |timeout| (timeout / 2).min(WAIT))
 }
 
-fn containers(handlers: &[Arc<Handler>]) -> Vec<Container> {
+fn containers(view: &View, handlers: &[Arc<Handler>]) -> Vec<Container> {
     let shown = |handler: &Arc<Handler>| {
         let mut sample = Sample::default();
         let known = !handler.is_removed() && handler.latest(&mut sample);
@@ -199,6 +205,7 @@ fn containers(handlers: &[Arc<Handler>]) -> Vec<Container> {
                 handler.oom_kills(),
                 Some(handler.created_at()),
             )
+            .with_layer(view.layer_usages(handler).pop())
         })
     };
     handlers.iter().filter_map(shown).collect()
