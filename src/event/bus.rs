@@ -22,12 +22,14 @@ pub const READER_BACKLOG: usize = 8_192;
 #[derive(Debug)]
 pub struct EventBus {
     inner: Arc<Inner>,
+    /// Not in `inner`: a thread of the journal holds that for a moment, and must not be the one that
+    /// drops the journal.
+    journal: Option<Arc<Journal>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) state: Mutex<State>,
-    journal: Option<Arc<Journal>>,
     /// That of the events published now.
     epoch: Epoch,
     /// Those whose numbers are known.
@@ -64,7 +66,7 @@ impl EventBus {
         metrics: Arc<SelfMetrics>,
     ) -> Self {
         let bus = Self::build(past, Some(Arc::clone(&journal)), epochs, metrics);
-        // Weak: the bus holds the journal.
+        // Weak: the bus is to end when its owners drop it.
         let inner = Arc::downgrade(&bus.inner);
         journal.on_settled(move |settled| {
             if let Some(inner) = inner.upgrade() {
@@ -95,7 +97,6 @@ impl EventBus {
         };
         let inner = Inner {
             state: Mutex::new(state),
-            journal,
             epoch,
             epochs,
             earlier,
@@ -103,6 +104,7 @@ impl EventBus {
         };
         Self {
             inner: Arc::new(inner),
+            journal,
         }
     }
 
@@ -121,7 +123,7 @@ impl EventBus {
             kind,
         };
         inner.metrics.events[event.kind.event_type().index()].inc();
-        let Some(journal) = &inner.journal else {
+        let Some(journal) = &self.journal else {
             return state.show_one(event);
         };
         match stored::encode(&event) {
@@ -145,7 +147,7 @@ impl EventBus {
 
     /// Waits until all that was published is shown; at `deadline` it is, written or not.
     pub fn flush(&self, deadline: Instant) {
-        if let Some(journal) = &self.inner.journal {
+        if let Some(journal) = &self.journal {
             journal.flush(deadline);
         }
     }
