@@ -19,6 +19,7 @@ mod errors;
 mod hostile;
 mod identity;
 mod journal;
+mod names;
 mod nobody;
 mod oom;
 mod packaging;

@@ -38,7 +38,7 @@ impl Cgroup {
                 first_pid(buffer.read(fd).ok()?)
             };
             let within = || CgroupPath::of(name).own_container().map(|_| INSIDE);
-            first("cgroup.procs").or_else(|| within()?.into_iter().find_map(|inside| first(inside)))
+            first("cgroup.procs").or_else(|| within()?.into_iter().find_map(first))
         };
         out.network = self.member.read(
             &namespaces,
