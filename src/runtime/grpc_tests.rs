@@ -69,8 +69,12 @@ impl Place {
     }
 
     fn cri(&self) -> CriLink {
+        self.cri_within(LIMIT)
+    }
+
+    fn cri_within(&self, limit: Duration) -> CriLink {
         let stats = Arc::new(RuntimeStats::default());
-        CriLink::new(Runtime::Cri, self.endpoint(), Vec::new(), LIMIT, stats)
+        CriLink::new(Runtime::Cri, self.endpoint(), Vec::new(), limit, stats)
     }
 
     fn native(&self) -> ContainerdLink {
@@ -156,7 +160,7 @@ async fn containers_are_told_and_a_large_answer_is_refused() {
         label: 1_000,
         ..Fake::default()
     });
-    let mut link = place.cri();
+    let mut link = place.cri_within(NOTICED);
     let names = Arc::new(Names::default());
     let status = LinkStatus::new(Runtime::Cri, "fake");
     let (told, state) = (Arc::clone(&names), Arc::clone(&status));
@@ -183,9 +187,9 @@ async fn containers_are_told_and_a_large_answer_is_refused() {
         label: 25_000,
         ..Fake::default()
     });
-    let error = fails(place.cri()).await;
+    let error = fails(place.cri_within(NOTICED)).await;
     assert!(matches!(error, LinkError::Answer { .. }), "{error}");
-    assert!(error.to_string().contains("its containers"), "{error}");
+    assert!(error.to_string().contains("ListContainers"), "{error}");
     assert!(error.to_string().contains("too large"), "{error}");
 }
 
@@ -199,7 +203,7 @@ async fn a_refusal_says_why_and_another_service_is_said_to_be_another() {
     let error = fails(place.cri()).await;
     let said = error.to_string();
     assert!(
-        said.contains("its sandboxes") && said.contains("not ready yet"),
+        said.contains("ListPodSandbox") && said.contains("not ready yet"),
         "{said}"
     );
     assert!(said.len() < 600, "{}", said.len());
@@ -242,6 +246,65 @@ async fn one_container_that_hangs_holds_up_no_other() {
     following.abort();
 }
 
+#[tokio::test]
+async fn a_sandboxed_container_is_asked_what_it_uses_and_events_are_followed() {
+    let place = Place::new();
+    let (events, _) = tokio::sync::broadcast::channel(8);
+    place.answer(Fake {
+        containers: 2,
+        handler: "gvisor",
+        events: Some(events.clone()),
+        ..Fake::default()
+    });
+    let stats = Arc::new(RuntimeStats::default());
+    let mut link = CriLink::new(
+        Runtime::Cri,
+        place.endpoint(),
+        Vec::new(),
+        LIMIT,
+        Arc::clone(&stats),
+    );
+    let names = Arc::new(Names::default());
+    let status = LinkStatus::new(Runtime::Cri, "fake");
+    let (told, state) = (Arc::clone(&names), Arc::clone(&status));
+    let following = tokio::spawn(async move { link.follow(&told, &state).await });
+    let end = Instant::now() + NOTICED;
+    while stats.get("c1").is_none() {
+        assert!(
+            Instant::now() < end && !following.is_finished(),
+            "{:?}",
+            status.state()
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let figures = stats.get("c1").unwrap();
+    assert_eq!(
+        (figures.cpu_usage_ns, figures.memory_rss_bytes),
+        (Some(77), None)
+    );
+    let one = names.get("c1").unwrap();
+    assert!(!one.in_own_cgroup(), "{one:?}");
+    assert!(names.get("box").unwrap().in_own_cgroup());
+
+    // One that no listing has shown yet.
+    let event = api::ContainerEventResponse {
+        container_id: "c9".to_owned(),
+        container_event_type: 1,
+    };
+    while names.get("c9").is_none() {
+        assert!(
+            Instant::now() < end && !following.is_finished(),
+            "{:?}",
+            status.state()
+        );
+        let _ = events.send(event.clone());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(names.get("c9").unwrap().pod.as_ref().unwrap().name, "shop");
+    assert!(status.counts().events > 0);
+    following.abort();
+}
+
 /// A runtime with one pod.
 #[derive(Debug, Clone, Default)]
 struct Fake {
@@ -250,6 +313,8 @@ struct Fake {
     label: usize,
     refuses: bool,
     hangs: Option<&'static str>,
+    handler: &'static str,
+    events: Option<tokio::sync::broadcast::Sender<api::ContainerEventResponse>>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -281,6 +346,7 @@ impl RuntimeService for Fake {
         let pod = api::PodSandbox {
             id: "box".to_owned(),
             metadata: Some(metadata),
+            runtime_handler: self.handler.to_owned(),
             ..Default::default()
         };
         Ok(Response::new(api::ListPodSandboxResponse {
@@ -337,7 +403,18 @@ impl RuntimeService for Fake {
         &self,
         _: Request<api::ContainerStatsRequest>,
     ) -> Answer<api::ContainerStatsResponse> {
-        Err(Status::unimplemented("no"))
+        let value = |value| Some(api::UInt64Value { value });
+        let cpu = api::CpuUsage {
+            timestamp: 5,
+            usage_core_nano_seconds: value(77),
+        };
+        let stats = api::ContainerStats {
+            cpu: Some(cpu),
+            memory: None,
+        };
+        Ok(Response::new(api::ContainerStatsResponse {
+            stats: Some(stats),
+        }))
     }
 
     type GetContainerEventsStream = Stream;
@@ -346,6 +423,15 @@ impl RuntimeService for Fake {
         &self,
         _: Request<api::GetEventsRequest>,
     ) -> Answer<Self::GetContainerEventsStream> {
-        Err(Status::unimplemented("no"))
+        let Some(events) = &self.events else {
+            return Err(Status::unimplemented("no"));
+        };
+        let receiver = events.subscribe();
+        let next = |mut receiver: tokio::sync::broadcast::Receiver<_>| async move {
+            let event = receiver.recv().await.ok()?;
+            Some((Ok(event), receiver))
+        };
+        let stream = futures_util::stream::unfold(receiver, next);
+        Ok(Response::new(Box::pin(stream)))
     }
 }

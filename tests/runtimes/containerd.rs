@@ -10,7 +10,7 @@ use crate::support::{SOON, shared, wait_until};
 
 const SLEEP: &str = "exec /bin/busybox sleep 100000";
 
-fn link(containerd: &Containerd) -> ContainerdLink {
+pub fn link(containerd: &Containerd) -> ContainerdLink {
     let endpoint = Endpoint::Unix(containerd.socket());
     let prefixes = vec!["SHOWN_".to_owned()];
     ContainerdLink::new(endpoint, Vec::new(), prefixes, Duration::from_secs(10))

@@ -156,6 +156,15 @@ conf_dir = "{at}/cni/net.d"
         self.directory.path().join("c.sock")
     }
 
+    /// The CPU time it has used, in clock ticks of 10 ms.
+    pub fn ticks(&self) -> u64 {
+        let pid = self.child.as_ref().unwrap().id();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields = stat.rsplit(") ").next().unwrap().split(' ');
+        let times = fields.skip(11).take(2);
+        times.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
     /// How many connections it has, from whomever.
     pub fn connections(&self) -> usize {
         /// `SS_CONNECTED` in the sixth column.

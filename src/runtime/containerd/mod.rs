@@ -135,7 +135,7 @@ impl Link for ContainerdLink {
                         status.event();
                         session.take(event).await?;
                     }
-                    Err(why) => return Err(connection.error("its events", &why)),
+                    Err(why) => return Err(connection.error("Events.Subscribe", &why)),
                 },
                 _ = heartbeat.tick() => drop(session.version().await?),
                 _ = listing.tick() => {
@@ -171,7 +171,7 @@ impl Session<'_> {
         let answer = client.version(());
         let asked = self
             .connection
-            .ask_for_service("its version", answer, "containerd's API");
+            .ask_for_service("Version", answer, "containerd's API");
         Ok(asked.await?.version)
     }
 
@@ -192,7 +192,7 @@ impl Session<'_> {
         let mut client =
             NamespacesClient::with_origin(self.connection.channel(), Connection::origin());
         let request = ListNamespacesRequest::default();
-        let answer = self.connection.ask("its namespaces", client.list(request));
+        let answer = self.connection.ask("Namespaces.List", client.list(request));
         let all = answer.await?.namespaces.into_iter();
         let wanted = all
             .map(|one| one.name)
@@ -213,7 +213,7 @@ impl Session<'_> {
         let mut tasks = self.tasks(channel.clone()).await?;
         let mut client = containers(channel);
         let request = ListContainersRequest::default();
-        let question = "its containers";
+        let question = "Containers.ListStream";
         let mut stream = self
             .connection
             .ask(question, client.list_stream(request))
@@ -256,7 +256,9 @@ impl Session<'_> {
     async fn tasks(&self, channel: Channel) -> Result<Option<HashMap<String, Process>>, LinkError> {
         let mut client = tasks(channel);
         let request = ListTasksRequest::default();
-        let answer = self.connection.ask_about("its tasks", client.list(request));
+        let answer = self
+            .connection
+            .ask_about("Tasks.List", client.list(request));
         let Some(answer) = answer.await? else {
             return Ok(None);
         };
@@ -298,7 +300,7 @@ impl Session<'_> {
             };
             let answer = self
                 .connection
-                .ask_about("a snapshot", client.mounts(request));
+                .ask_about("Snapshots.Mounts", client.mounts(request));
             identity.writable_layer = upper_directory(&answer.await?.unwrap_or_default().mounts);
         }
         if let Some(image) = identity.image.as_mut().filter(|one| one.digest.is_none()) {
@@ -309,7 +311,7 @@ impl Session<'_> {
                     let mut client = ImagesClient::with_origin(channel, Connection::origin());
                     let name = image.reference.clone();
                     let request = client.get(GetImageRequest { name });
-                    let answer = self.connection.ask_about("an image", request).await?;
+                    let answer = self.connection.ask_about("Images.Get", request).await?;
                     let found = answer.and_then(|answer| answer.image?.target);
                     let digest = found.map(|target| target.digest).filter(|d| !d.is_empty());
                     digests.insert(key, digest.clone());
@@ -426,7 +428,7 @@ impl Session<'_> {
         let request = GetContainerRequest { id: id.to_owned() };
         let answer = self
             .connection
-            .ask_about("a container", client.get(request));
+            .ask_about("Containers.Get", client.get(request));
         let Some(container) = answer.await?.and_then(|answer| answer.container) else {
             return Ok(());
         };
@@ -441,7 +443,7 @@ impl Session<'_> {
             let request = GetRequest {
                 container_id: id.to_owned(),
             };
-            let answer = self.connection.ask_about("a task", client.get(request));
+            let answer = self.connection.ask_about("Tasks.Get", client.get(request));
             if let Some(task) = answer.await?.and_then(|answer| answer.process) {
                 set_task(&mut identity, &task);
             }

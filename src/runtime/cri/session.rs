@@ -1,7 +1,7 @@
 //! One connection's worth of following a runtime by CRI.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::api::runtime_service_client::RuntimeServiceClient;
 use super::api::{
@@ -63,9 +63,7 @@ impl<'a> Session<'a> {
         let version = VERSION.to_owned();
         let answer = self.client.version(VersionRequest { version });
         let connection = self.connection;
-        connection
-            .ask_for_service("its version", answer, WANT)
-            .await
+        connection.ask_for_service("Version", answer, WANT).await
     }
 
     /// Something happened to a container.
@@ -96,12 +94,15 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Lists everything, tells what is new or has changed, and asks about that.
-    pub async fn list(&mut self) -> Result<(), LinkError> {
+    /// Lists everything, tells what is new or has changed, and asks about that. Returns how long the
+    /// runtime took to list.
+    pub async fn list(&mut self) -> Result<Duration, LinkError> {
+        let began = Instant::now();
         let answer = self.client.list_pod_sandbox(ListPodSandboxRequest {});
-        let sandboxes = self.connection.ask("its sandboxes", answer).await?.items;
+        let sandboxes = self.connection.ask("ListPodSandbox", answer).await?.items;
         let answer = self.client.list_containers(ListContainersRequest {});
-        let containers = self.connection.ask("its containers", answer).await?;
+        let containers = self.connection.ask("ListContainers", answer).await?;
+        let took = began.elapsed();
         let runtime = self.link.runtime;
 
         let mut now = HashMap::new();
@@ -153,7 +154,7 @@ impl<'a> Session<'a> {
         for (id, is_sandbox) in ids {
             self.ask(&id, Some(is_sandbox)).await?;
         }
-        Ok(())
+        Ok(took)
     }
 
     /// Notes what a listing says of one; whether it said something else before.
@@ -198,7 +199,10 @@ impl<'a> Session<'a> {
             verbose: true,
         };
         let answer = self.client.pod_sandbox_status(request);
-        let answer = self.connection.ask_about("a sandbox", answer).await?;
+        let answer = self
+            .connection
+            .ask_about("PodSandboxStatus", answer)
+            .await?;
         let Some((answer, status)) = answer.and_then(|mut answer| {
             let status = answer.status.take()?;
             (status.id == id).then_some((answer, status))
@@ -228,7 +232,7 @@ impl<'a> Session<'a> {
             verbose: true,
         };
         let answer = self.client.container_status(request);
-        let answer = self.connection.ask_about("a container", answer).await?;
+        let answer = self.connection.ask_about("ContainerStatus", answer).await?;
         let Some((answer, status)) = answer.and_then(|mut answer| {
             let status = answer.status.take()?;
             (status.id == id).then_some((answer, status))
@@ -274,7 +278,7 @@ impl<'a> Session<'a> {
                 container_id: id.clone(),
             };
             let answer = self.client.container_stats(request);
-            let answer = self.connection.ask_about("what a container uses", answer);
+            let answer = self.connection.ask_about("ContainerStats", answer);
             let Some(stats) = answer.await?.and_then(|answer| answer.stats) else {
                 continue;
             };

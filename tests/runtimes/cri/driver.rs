@@ -115,6 +115,22 @@ impl Driver {
         script: &str,
         memory: i64,
     ) -> String {
+        let id = self.create_container(pod, name, attempt, script, memory);
+        let mut client = self.client.clone();
+        let container_id = id.clone();
+        self.call(client.start_container(ContainerRequest { container_id }));
+        id
+    }
+
+    /// Makes a container in a pod and does not start it.
+    pub fn create_container(
+        &self,
+        pod: &Pod,
+        name: &str,
+        attempt: u32,
+        script: &str,
+        memory: i64,
+    ) -> String {
         let pod_name = &pod.config.metadata.as_ref().unwrap().name;
         let mut labels = kubelet_labels(pod_name);
         labels.push(("io.kubernetes.container.name".to_owned(), name.to_owned()));
@@ -159,10 +175,7 @@ impl Driver {
             sandbox_config: Some(pod.config.clone()),
         };
         let mut client = self.client.clone();
-        let id = self.call(client.create_container(request)).container_id;
-        let container_id = id.clone();
-        self.call(client.start_container(ContainerRequest { container_id }));
-        id
+        self.call(client.create_container(request)).container_id
     }
 
     /// Stops a container at once and removes it.

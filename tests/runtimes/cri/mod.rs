@@ -10,6 +10,7 @@ use super::containerd_host::{Containerd, IMAGE, K8S, needs_containerd};
 use super::follow::{Followed, wait_for_sleep};
 use crate::support::{SOON, shared, wait_until};
 
+mod cost;
 mod driver;
 
 const SLEEP: &str = "exec /bin/busybox sleep 100000";
