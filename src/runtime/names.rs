@@ -178,7 +178,8 @@ impl Names {
             entry.gone = None;
             entry.join();
         } else {
-            let too_many = self.link.of_user && self.told(&known) >= self.shared.limits.of_user;
+            let too_many =
+                self.link.of_user && self.number_told(&known) >= self.shared.limits.of_user;
             if too_many {
                 self.shared.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -210,17 +211,49 @@ impl Names {
         }
     }
 
+    /// Whether this link describes a container that is still there.
+    pub fn tells(&self, runtime: Runtime, id: &str) -> bool {
+        let known = self.shared.known.read();
+        let told = known.get(id).filter(|entry| entry.gone.is_none());
+        told.is_some_and(|entry| entry.has(self.link, runtime))
+    }
+
+    /// What this link said of a container.
+    pub fn told(&self, runtime: Runtime, id: &str) -> Option<Arc<Identity>> {
+        let known = self.shared.known.read();
+        let mut claims = known.get(id)?.claims.iter();
+        let own = claims.find(|claim| claim.is_of(self.link, runtime))?;
+        Some(Arc::clone(&own.identity))
+    }
+
+    /// A link has learnt something more of a container that it has described. Whether it had.
+    pub fn amend(&self, runtime: Runtime, id: &str, change: impl FnOnce(&mut Identity)) -> bool {
+        let Some(told) = self.told(runtime, id) else {
+            return false;
+        };
+        let mut identity = Identity::clone(&told);
+        change(&mut identity);
+        self.put(identity);
+        true
+    }
+
     /// All that a runtime knows, after connecting to it: what it does not name any more is gone.
     pub fn replace_all(&self, runtime: Runtime, identities: Vec<Identity>) {
-        let mut listed: Vec<_> = identities.iter().map(|one| one.id.clone()).collect();
-        listed.sort_unstable();
+        let listed: Vec<_> = identities.iter().map(|one| one.id.clone()).collect();
         for identity in identities {
             self.put(identity);
         }
+        self.keep_only(runtime, &listed);
+    }
+
+    /// What a runtime does not list any more is gone.
+    pub fn keep_only(&self, runtime: Runtime, listed: &[String]) {
+        let mut listed: Vec<&str> = listed.iter().map(String::as_str).collect();
+        listed.sort_unstable();
         let mut known = self.shared.known.write();
         let mut changed = false;
         for (id, entry) in known.iter_mut() {
-            if listed.binary_search_by(|one| one.as_str().cmp(id)).is_err() {
+            if listed.binary_search(&&**id).is_err() {
                 changed |= entry.forget(self.link, runtime);
             }
         }
@@ -244,7 +277,7 @@ impl Names {
     }
 
     /// How many containers only this link named.
-    fn told(&self, known: &HashMap<Arc<str>, Entry>) -> usize {
+    fn number_told(&self, known: &HashMap<Arc<str>, Entry>) -> usize {
         let only = |entry: &&Entry| entry.claims.iter().all(|claim| claim.link == self.link);
         known.values().filter(only).count()
     }

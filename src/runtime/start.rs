@@ -9,7 +9,10 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::docker::EngineLink;
+use super::podman::PodmanLink;
 use super::supervise::{self, Absence};
+use super::users::{self, UserSocket};
 use super::{
     Ask, ContainerdLink, CriLink, Endpoint, Link, LinkId, LinkStatus, Names, Runtime,
     RuntimeSettings, RuntimeStats,
@@ -17,6 +20,9 @@ use super::{
 
 /// How often names are looked through for those that have been gone for too long.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether users have come or gone.
+const USERS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long stopping waits for what hangs in the file system.
 const STOP: Duration = Duration::from_millis(500);
@@ -43,6 +49,10 @@ impl Runtimes {
     /// How each link is doing, by runtime and endpoint.
     pub fn links(&self) -> Vec<Arc<LinkStatus>> {
         self.links.read().clone()
+    }
+
+    fn remove(&self, status: &Arc<LinkStatus>) {
+        self.links.write().retain(|one| !Arc::ptr_eq(one, status));
     }
 
     fn add(&self, status: Arc<LinkStatus>) {
@@ -126,6 +136,14 @@ impl Drop for Supervisor {
     }
 }
 
+/// A link to the runtime of a user, while there is one.
+struct UserLink {
+    socket: UserSocket,
+    status: Arc<LinkStatus>,
+    names: Names,
+    stop: CancellationToken,
+}
+
 impl Starter {
     async fn run(&mut self) {
         for runtime in Runtime::ALL {
@@ -136,12 +154,17 @@ impl Starter {
             };
             self.start(runtime, endpoint, absence);
         }
-        let mut ticks = tokio::time::interval(EXPIRE_INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut expire = tokio::time::interval(EXPIRE_INTERVAL);
+        let mut users = tokio::time::interval(USERS_INTERVAL);
+        for ticks in [&mut expire, &mut users] {
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        let mut user_links = Vec::new();
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                _ = ticks.tick() => self.runtimes.names.expire(Instant::now()),
+                _ = expire.tick() => self.runtimes.names.expire(Instant::now()),
+                _ = users.tick() => self.look_for_users(&mut user_links),
             }
         }
         self.tasks.close();
@@ -150,45 +173,45 @@ impl Starter {
 
     /// Starts the link to a runtime of the node.
     fn start(&mut self, runtime: Runtime, endpoint: Endpoint, absence: Absence) {
-        match runtime {
-            // Each arm makes its link and has it kept: `self.keep(link, endpoint, absence, false)`.
-            Runtime::Docker | Runtime::Podman => {}
-            Runtime::Crio | Runtime::Cri => {
-                let RuntimeSettings {
-                    env_prefixes,
-                    timeout,
-                    ..
-                } = self.settings.clone();
-                let stats = Arc::clone(&self.runtimes.stats);
-                let link = CriLink::new(runtime, endpoint.clone(), env_prefixes, timeout, stats);
-                self.keep(link, endpoint, absence, false);
+        let env = self.settings.env_prefixes.clone();
+        let timeout = self.settings.timeout;
+        match (runtime, self.settings.podman_storage.clone()) {
+            (Runtime::Podman, Some(storage)) => {
+                let link = PodmanLink::new(endpoint.clone(), absence, storage, env, timeout);
+                // It knows itself what to do while there is no socket.
+                self.keep(link, endpoint, Absence::IsFailure);
             }
-            Runtime::Containerd => {
-                let RuntimeSettings {
-                    containerd_namespaces,
-                    env_prefixes,
-                    timeout,
-                    ..
-                } = self.settings.clone();
-                let link = ContainerdLink::new(
-                    endpoint.clone(),
-                    containerd_namespaces,
-                    env_prefixes,
-                    timeout,
-                );
-                self.keep(link, endpoint, absence, false);
+            (Runtime::Docker | Runtime::Podman, _) => {
+                let link = EngineLink::new(runtime, endpoint.clone(), env, timeout);
+                self.keep(link, endpoint, absence);
+            }
+            (Runtime::Crio | Runtime::Cri, _) => {
+                let stats = Arc::clone(&self.runtimes.stats);
+                let link = CriLink::new(runtime, endpoint.clone(), env, timeout, stats);
+                self.keep(link, endpoint, absence);
+            }
+            (Runtime::Containerd, _) => {
+                let namespaces = self.settings.containerd_namespaces.clone();
+                let link = ContainerdLink::new(endpoint.clone(), namespaces, env, timeout);
+                self.keep(link, endpoint, absence);
             }
         }
     }
 
     /// Runs a link for as long as the thread does.
-    fn keep<L: Link + 'static>(
+    fn keep<L: Link + 'static>(&mut self, link: L, place: Endpoint, absence: Absence) {
+        let stop = self.stop.clone();
+        self.spawn(link, place, absence, false, stop);
+    }
+
+    fn spawn<L: Link + 'static>(
         &mut self,
         link: L,
         place: Endpoint,
         absence: Absence,
         of_user: bool,
-    ) {
+        stop: CancellationToken,
+    ) -> (Arc<LinkStatus>, Names) {
         self.started = self.started.saturating_add(1);
         let id = LinkId {
             of_user,
@@ -197,9 +220,91 @@ impl Starter {
         let status = LinkStatus::new(link.runtime(), link.endpoint());
         self.runtimes.add(Arc::clone(&status));
         let names = self.runtimes.names.for_link(id);
-        let stop = self.stop.clone();
+        let told = (Arc::clone(&status), names.for_link(id));
         self.tasks.spawn(async move {
             supervise::run(link, &place, absence, &names, &status, &stop).await;
         });
+        told
+    }
+
+    /// Starts links to the runtimes of users who have come, and ends those to the ones of users who have
+    /// gone.
+    fn look_for_users(&mut self, links: &mut Vec<UserLink>) {
+        let Some(directory) = self.settings.users.clone() else {
+            return;
+        };
+        links.retain(|link| {
+            let stays = link.socket.home.exists();
+            if !stays {
+                link.stop.cancel();
+                link.names.forget_link();
+                self.runtimes.remove(&link.status);
+            }
+            stays
+        });
+        for socket in users::find(&directory) {
+            if links.iter().any(|link| link.socket == socket) || links.len() >= users::MAX_SOCKETS {
+                continue;
+            }
+            let endpoint = Endpoint::Unix(socket.path.clone());
+            let env = self.settings.env_prefixes.clone();
+            let timeout = self.settings.timeout;
+            let link = EngineLink::new(socket.runtime, endpoint.clone(), env, timeout);
+            let stop = self.stop.child_token();
+            // One's own runtime is as good as the node's.
+            let of_user = socket.uid != nix::unistd::geteuid().as_raw();
+            let (status, names) =
+                self.spawn(link, endpoint, Absence::IsNormal, of_user, stop.clone());
+            links.push(UserLink {
+                socket,
+                status,
+                names,
+                stop,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn until(what: &str, look: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !look() {
+            assert!(Instant::now() < end, "not in time: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn users_come_and_go() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = RuntimeSettings {
+            users: Some(root.path().to_owned()),
+            ..RuntimeSettings::none()
+        };
+        let (supervisor, runtimes) = Supervisor::spawn(settings).unwrap();
+        let home = root.path().join(nix::unistd::geteuid().to_string());
+        std::fs::create_dir_all(home.join("podman")).unwrap();
+        let listener = UnixListener::bind(home.join("podman/podman.sock")).unwrap();
+        until("a link", || runtimes.links().len() == 1);
+        let link = runtimes.links().remove(0);
+        assert_eq!(link.runtime, Runtime::Podman);
+        until("it is asked", || link.counts().requests > 0);
+        drop(listener);
+        std::fs::remove_dir_all(&home).unwrap();
+        until("no link", || runtimes.links().is_empty());
+        supervisor.stop();
+    }
+
+    #[test]
+    fn no_runtime_no_link_and_a_stop_is_quick() {
+        let (supervisor, runtimes) = Supervisor::spawn(RuntimeSettings::none()).unwrap();
+        assert!(runtimes.links().is_empty() && runtimes.names().is_empty());
+        drop(supervisor);
     }
 }
