@@ -15,6 +15,7 @@ use super::kind::MetricKind;
 use super::members::{self, SchedTotals};
 use super::name::ContainerName;
 use super::network::{Interfaces, Member, NetworkNamespaces};
+use super::path::CgroupPath;
 use super::plan::{File, Parsed, Parser, Plan};
 use super::sockets::SOCKET_KINDS;
 use super::spec::{MemorySpec, Spec};
@@ -105,6 +106,14 @@ struct Slot {
     /// Which of the file's names is read.
     choice: u8,
 }
+
+/// Where a runtime's container has its processes when its own cgroup has none, as v2 wants it where
+/// controllers are handed on: crun's cgroup, systemd's own, and that of Docker in Docker.
+const INSIDE: [&str; 3] = [
+    "container/cgroup.procs",
+    "init.scope/cgroup.procs",
+    "init/cgroup.procs",
+];
 
 impl Cgroup {
     /// A container without any directory yet.
@@ -359,8 +368,12 @@ impl Cgroup {
                 .iter_mut()
                 .zip(0_u8..)
                 .find_map(|(found, id)| Some((HierarchyId(id), found.as_mut()?)))?;
-            let fd = directory.open(name, plan, hierarchy, "cgroup.procs").ok()?;
-            first_pid(buffer.read(fd).ok()?)
+            let mut first = |file: &str| {
+                let fd = directory.open(name, plan, hierarchy, file).ok()?;
+                first_pid(buffer.read(fd).ok()?)
+            };
+            let within = || CgroupPath::of(name).own_container().map(|_| INSIDE);
+            first("cgroup.procs").or_else(|| within()?.into_iter().find_map(|inside| first(inside)))
         };
         out.network = self.member.read(
             &namespaces,

@@ -267,10 +267,6 @@ pub struct Containers {
 pub struct Metrics {
     enable: KindSet,
     disable: KindSet,
-    /// Whether every container label becomes a metric label.
-    pub store_container_labels: bool,
-    /// The labels that do when not every one does.
-    pub label_whitelist: Vec<String>,
     /// Prefixes of environment variables that become labels; empty: none.
     pub env_prefix_whitelist: Vec<String>,
     /// What the page shows.
@@ -302,8 +298,6 @@ impl Default for Metrics {
         Self {
             enable: KindSet::EMPTY,
             disable: kinds::DISABLED_BY_DEFAULT,
-            store_container_labels: true,
-            label_whitelist: Vec::new(),
             env_prefix_whitelist: Vec::new(),
             page: PageOptions::default(),
         }

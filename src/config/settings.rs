@@ -341,12 +341,20 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.metrics.page.network_per_container, boolean(v)),
     ),
     row(
+        "ended_containers_for",
+        PICK,
+        "DURATION",
+        "15m",
+        "How long containers are shown that have ended: exit code, restarts; 0s: not at all",
+        |c, v| set(&mut c.metrics.page.ended_for, duration(v)),
+    ),
+    row(
         "store_container_labels",
         PICK,
         "",
         "true",
         "Every container label becomes a metric label",
-        |c, v| set(&mut c.metrics.store_container_labels, boolean(v)),
+        |c, v| set(&mut c.metrics.page.labels.all, boolean(v)),
     ),
     row(
         "whitelisted_container_labels",
@@ -354,7 +362,7 @@ pub static SETTINGS: &[Setting] = &[
         "LIST",
         "none",
         "The container labels that do when not every one does",
-        |c, v| set(&mut c.metrics.label_whitelist, Ok(list(v))),
+        |c, v| set(&mut c.metrics.page.labels.allowed, Ok(list(v))),
     ),
     row(
         "env_metadata_whitelist",

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::join::{Join, Joined, is_elsewhere};
 use super::{ContainerInfo, InfoRequest, QueryError, RequestOptions};
 use crate::cache::Range;
 use crate::cgroup::file::FdBudget;
@@ -18,7 +19,7 @@ use crate::node::setup::{self, Setup};
 use crate::node::{
     FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
 };
-use crate::runtime::{LinkStatus, Names, Runtimes};
+use crate::runtime::{Identity, LinkStatus, Names, Runtimes};
 use crate::self_metrics::SelfMetrics;
 use crate::units::Timestamp;
 
@@ -33,6 +34,7 @@ const MAX_REFRESH: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct View {
     inner: Arc<Inner>,
+    join: Arc<Join>,
 }
 
 /// What the view looks at.
@@ -72,6 +74,7 @@ impl View {
     pub fn new(inner: Inner) -> Self {
         Self {
             inner: Arc::new(inner),
+            join: Arc::default(),
         }
     }
 
@@ -252,14 +255,20 @@ impl View {
         } else {
             vec![handler]
         };
-        match options.max_age {
+        self.polled(&handlers, options.max_age).await;
+        Ok(handlers)
+    }
+
+    /// Waits until these are polled as a question asks: what was polled longer ago than `max_age`, and
+    /// whatever never was.
+    pub async fn polled(&self, handlers: &[Arc<Handler>], max_age: Option<Duration>) {
+        match max_age {
             Some(max_age) => {
-                self.poll(&handlers, max_age, Instant::now() + MAX_REFRESH)
+                self.poll(handlers, max_age, Instant::now() + MAX_REFRESH)
                     .await;
             }
-            None => self.await_first_poll(&handlers).await,
+            None => self.await_first_poll(handlers).await,
         }
-        Ok(handlers)
     }
 
     /// The handlers of a container and of everything below it, by name: for answers that are made
@@ -324,10 +333,29 @@ impl View {
         }
     }
 
+    /// Which container of a runtime each cgroup is, as of now. Of one piece, however long it is held.
+    pub fn joined(&self) -> Arc<Joined> {
+        self.join.now(self.names(), &self.inner.registry)
+    }
+
+    /// Which container of a runtime the cgroup of this name is. `None` if it is none, or no runtime has
+    /// told (yet).
+    pub fn identity(&self, name: &ContainerName) -> Option<Arc<Identity>> {
+        self.joined().identity(name).cloned()
+    }
+
     /// What a handler knows, as an answer. With `children`, also the names of its children.
-    pub fn describe(&self, handler: &Handler, range: Range, children: bool) -> ContainerInfo {
+    pub fn describe(&self, handler: &Handler, mut range: Range, children: bool) -> ContainerInfo {
         let mut latest = Sample::default();
-        let latest = handler.latest(&mut latest).then_some(latest);
+        let mut latest = handler.latest(&mut latest).then_some(latest);
+        let identity = self.identity(handler.name());
+        let is_elsewhere = latest
+            .as_ref()
+            .is_some_and(|sample| is_elsewhere(identity.as_deref(), sample));
+        if is_elsewhere {
+            latest = None;
+            range.newest = Some(0);
+        }
         ContainerInfo {
             name: handler.name().clone(),
             incarnation: handler.incarnation(),
@@ -338,6 +366,8 @@ impl View {
             },
             spec: handler.spec().unwrap_or_else(|| Arc::new(Spec::default())),
             oom_kills: handler.oom_kills(),
+            identity,
+            is_elsewhere,
             stats: handler.series(range),
             latest,
         }
@@ -408,6 +438,11 @@ impl View {
     pub(crate) fn stop(&self, deadline: Instant) {
         self.inner.sampler.stop(deadline);
         self.inner.bus.close();
+    }
+
+    /// The handler of a container, if it is there now.
+    pub(super) fn handler_of(&self, name: &ContainerName) -> Option<Arc<Handler>> {
+        self.inner.registry.get(name)
     }
 
     fn find(&self, name: &ContainerName) -> Result<Arc<Handler>, QueryError> {

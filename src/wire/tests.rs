@@ -176,6 +176,8 @@ fn full_info(name: &str) -> query::ContainerInfo {
         subcontainers: vec![ContainerName::from_request(&format!("{name}/child"))],
         spec: Arc::new(full_spec()),
         oom_kills: 0,
+        identity: None,
+        is_elsewhere: false,
         stats: ring.series(Range::default()),
         latest: Some(latest),
     }

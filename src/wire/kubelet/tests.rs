@@ -52,6 +52,8 @@ fn info(name: &str, network: bool) -> ContainerInfo {
             ..Spec::default()
         }),
         oom_kills: 0,
+        identity: None,
+        is_elsewhere: false,
         stats: ring.series(Range::default()),
         latest: Some(sample),
     }

@@ -5,6 +5,7 @@ use crate::wire::object::{objects, unless_empty};
 use crate::wire::shared::cpu::Cpu;
 use crate::wire::shared::fs::{self, FsStats, List};
 use crate::wire::shared::history::Point;
+use crate::wire::shared::identity::{HealthState, health};
 use crate::wire::shared::io::DiskIo;
 use crate::wire::shared::memory::{Hugetlb, Memory};
 use crate::wire::shared::{Empty, network, processes};
@@ -24,6 +25,6 @@ objects! {
         "processes" => processes::shown(point.sample),
         "resctrl" => Some(Empty {}),
         "cpuset" => Some(Empty {}),
-        "health" => Some(Empty {}),
+        "health" => Some(HealthState(health(point))),
     }
 }
