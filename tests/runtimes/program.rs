@@ -114,6 +114,10 @@ fn no_series_is_lost_or_doubled_by_a_restart() {
             && of("plain", ("image", IMAGE))
             && of(&pod.id, ("pod", "shop"))
     };
+    wait_until(SOON, "the links have told all", || {
+        let is_up = |runtime| up(&agent, runtime).as_deref() == Some("1");
+        (is_up("cri") && is_up("containerd")).then_some(())
+    });
     let before = wait_until(SOON, "all have their names", || {
         let series = series(&agent, containerd.cgroup());
         named(&series).then_some(series)
