@@ -93,6 +93,8 @@ state = "{at}/state"
 address = "{at}/c.sock"
 [ttrpc]
 address = "{at}/c.sock.ttrpc"
+[plugins."io.containerd.nri.v1.nri"]
+disable = true
 [plugins."io.containerd.internal.v1.opt"]
 path = "{at}/opt"
 [plugins."io.containerd.grpc.v1.cri"]

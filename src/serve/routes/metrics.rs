@@ -83,7 +83,13 @@ pub(super) fn routes(view: &View, options: &Options) -> BoxedFilter<(Response,)>
 
 async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response {
     let scrape = &desk.view.self_metrics().scrape;
-    let question = match question(&Query::parse(&query), desk.options.max_age) {
+    let question = match question(
+        &Query::parse(&query),
+        // At most 64: see the governor.
+        desk.options
+            .max_age
+            .saturating_mul(desk.view.poll_stretch().busy.ceil() as u32),
+    ) {
         Ok(question) => question,
         Err(message) => {
             scrape.refused.inc();
@@ -227,7 +233,8 @@ impl Desk {
                     handler.oom_kills(),
                     Some(handler.created_at()),
                 );
-                Some(container.known(identity.cloned()))
+                let layer = self.view.layer_usages(handler).pop();
+                Some(container.known(identity.cloned()).with_layer(layer))
             };
             handlers.iter().filter_map(shown).collect()
         })

@@ -22,6 +22,7 @@ use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::spec::{CpuSpec, MemorySpec, PidsSpec};
 use crate::cgroup::stats::{DeviceNumber, InterfaceStats, NetworkStats};
 use crate::cgroup::{ContainerName, Sample, Spec};
+use crate::node::disk_usage::store::tests::usage;
 use crate::node::disks::Disk;
 use crate::node::memory::MemoryOfType;
 use crate::node::{Filesystems, FsTable};
@@ -131,6 +132,7 @@ fn page_with(containers: Vec<Container>, options: &Options) -> String {
 
 fn bytes_with(containers: Vec<Container>, options: &Options, format: Format) -> Vec<u8> {
     let (machine, version, own, plan) = (machine(), version(), SelfMetrics::default(), plan());
+    own.cpu_budget.set(20_000_000);
     own.set_kmsg_state(KmsgState::Following);
     let of = Sources {
         machine: &machine,
@@ -190,12 +192,14 @@ fn container(name: &str, spec: Spec, sample: Sample) -> Container {
 
 /// A container, and who it is.
 fn known(name: &str, spec: Spec, sample: Sample, identity: Option<Identity>) -> Container {
+    let has_layer = name != "/";
     let name = ContainerName::from_request(name);
     let pod = identity.as_ref().and_then(|identity| identity.pod.as_ref());
     let labels = LabelSet::of(&name, identity.as_ref(), pod, &LabelChoice::default());
     let created = Some(Timestamp(T));
     Container::new(Arc::new(labels), name, Arc::new(spec), sample, 0, created)
         .known(identity.map(Arc::new))
+        .with_layer(has_layer.then(|| Arc::new(usage(T))))
 }
 
 const ID: &str = "6bb9be375ebd1e839c247dd4b7cfda520873ee770be37bb7084031847b25fcd4";
@@ -405,7 +409,8 @@ fn what_the_kernel_does_not_give_has_no_sample() {
         timestamp: Timestamp(T),
         ..Sample::default()
     };
-    let page = page_of(vec![container("/a", Spec::default(), nothing)]);
+    let unmeasured = container("/a", Spec::default(), nothing).with_layer(None);
+    let page = page_of(vec![unmeasured]);
     let known: BTreeSet<String> = read(&page)
         .into_iter()
         .filter(|sample| sample.1.contains_key("id"))
