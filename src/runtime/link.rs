@@ -66,6 +66,14 @@ pub enum LinkError {
         /// What is wrong with the answer.
         what: String,
     },
+    /// Somebody else is at the endpoint, or the runtime is not set up to answer there.
+    #[error("{endpoint} does not serve {what}")]
+    NotServed {
+        /// The socket's path.
+        endpoint: String,
+        /// What was asked for, and what to do if it should be there.
+        what: String,
+    },
     /// The runtime closed the connection: it stops or restarts.
     #[error("{endpoint} closed the connection")]
     Closed {
@@ -85,8 +93,8 @@ pub enum LinkError {
 pub enum LinkState {
     /// It has not answered yet.
     Connecting,
-    /// Nothing is at its usual place: the runtime is not installed, or has not been started. It is
-    /// looked for again every few seconds.
+    /// Nothing is at its usual place: the runtime is not installed, has not been started, or does not
+    /// serve this there. It is looked for again every few seconds.
     Absent,
     /// It answers, and its events are followed.
     Connected {

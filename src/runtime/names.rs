@@ -103,6 +103,14 @@ impl Names {
         known.get(id).map(|entry| Arc::clone(&entry.identity))
     }
 
+    /// What this link itself said of this id, for when it learns something more of it.
+    pub fn claim(&self, runtime: Runtime, id: &str) -> Option<Arc<Identity>> {
+        let known = self.shared.known.read();
+        let mut claims = known.get(id)?.claims.iter();
+        let own = claims.find(|claim| claim.is_of(self.link, runtime))?;
+        Some(Arc::clone(&own.identity))
+    }
+
     /// All whose runtime still knows them, in no order.
     pub fn living(&self) -> Vec<Arc<Identity>> {
         let known = self.shared.known.read();

@@ -13,7 +13,10 @@ use super::docker::EngineLink;
 use super::podman::PodmanLink;
 use super::supervise::{self, Absence};
 use super::users::{self, UserSocket};
-use super::{Ask, Endpoint, Link, LinkId, LinkStatus, Names, Runtime, RuntimeSettings};
+use super::{
+    Ask, ContainerdLink, CriLink, Endpoint, Link, LinkId, LinkStatus, Names, Runtime,
+    RuntimeSettings, RuntimeStats,
+};
 
 /// How often names are looked through for those that have been gone for too long.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
@@ -28,10 +31,16 @@ const STOP: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct Runtimes {
     names: Names,
+    stats: Arc<RuntimeStats>,
     links: RwLock<Vec<Arc<LinkStatus>>>,
 }
 
 impl Runtimes {
+    /// What containers use whose processes are in no cgroup of theirs.
+    pub fn stats(&self) -> &RuntimeStats {
+        &self.stats
+    }
+
     /// The names.
     pub fn names(&self) -> &Names {
         &self.names
@@ -78,6 +87,7 @@ impl Supervisor {
     pub fn spawn(settings: RuntimeSettings) -> io::Result<(Self, Arc<Runtimes>)> {
         let runtimes = Arc::new(Runtimes {
             names: Names::new(settings.names),
+            stats: Arc::default(),
             links: RwLock::default(),
         });
         let executor = tokio::runtime::Builder::new_current_thread()
@@ -175,9 +185,16 @@ impl Starter {
                 let link = EngineLink::new(runtime, endpoint.clone(), env, timeout);
                 self.keep(link, endpoint, absence);
             }
-            (Runtime::Crio, _) => {}
-            (Runtime::Cri, _) => {}
-            (Runtime::Containerd, _) => {}
+            (Runtime::Crio | Runtime::Cri, _) => {
+                let stats = Arc::clone(&self.runtimes.stats);
+                let link = CriLink::new(runtime, endpoint.clone(), env, timeout, stats);
+                self.keep(link, endpoint, absence);
+            }
+            (Runtime::Containerd, _) => {
+                let namespaces = self.settings.containerd_namespaces.clone();
+                let link = ContainerdLink::new(endpoint.clone(), namespaces, env, timeout);
+                self.keep(link, endpoint, absence);
+            }
         }
     }
 

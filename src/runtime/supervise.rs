@@ -62,7 +62,10 @@ pub async fn run<L: Link>(
                 true => begun.elapsed(),
                 false => Duration::ZERO,
             };
-            status.failed(&error);
+            match (&error, absence) {
+                (LinkError::NotServed { .. }, Absence::IsNormal) => status.absent(),
+                _ => status.failed(&error),
+            }
             let dice = RandomState::new().hash_one(status.endpoint.as_str());
             let pause = backoff.after(held, dice);
             if wait_for_change(place, mark, pause).await {
