@@ -3,5 +3,10 @@
 mod containerd;
 mod containerd_host;
 mod cri;
+mod docker;
+mod dockerd;
 mod follow;
 mod program;
+mod place;
+mod podman;
+mod watched;
