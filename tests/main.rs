@@ -23,5 +23,6 @@ mod oom;
 mod packaging;
 mod pipeline;
 mod prometheus;
+mod runtimes;
 mod shutdown;
 mod streams;

@@ -15,6 +15,7 @@ pub mod go_flags;
 pub mod kinds;
 pub mod limits;
 pub mod load;
+mod setting;
 pub mod settings;
 pub mod suggest;
 pub mod values;
@@ -34,12 +35,17 @@ pub use crate::node::disk_usage::Mode as DiskUsage;
 
 pub use crate::serve::metrics::{Options as PageOptions, Profile};
 
+use crate::runtime::RuntimeSettings;
 use crate::units::Limit;
 
 /// Port that is listened on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 8080;
 /// The shortest housekeeping interval that is accepted: below it, polling is all a node would do.
 pub const MIN_HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(10);
+/// The least that the journal may be given.
+pub const MIN_JOURNAL_BYTES: u64 = crate::journal::MIN_MAX_BYTES;
+/// The most: all of it is read at start.
+pub const MAX_JOURNAL_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// The most sampler threads that are accepted.
 pub const MAX_SAMPLER_THREADS: usize = 64;
 
@@ -54,10 +60,14 @@ pub struct Config {
     pub housekeeping: Housekeeping,
     /// How long samples and events are kept.
     pub storage: Storage,
+    /// What is kept on disk.
+    pub state: State,
     /// Facts about the machine.
     pub machine: Machine,
     /// Which cgroups become containers.
     pub containers: Containers,
+    /// Which container runtimes are asked for names.
+    pub runtimes: RuntimeSettings,
     /// Which metrics are kept, and with which labels.
     pub metrics: Metrics,
     /// The process itself.
@@ -178,6 +188,8 @@ pub struct Housekeeping {
     pub max_interval: Duration,
     /// Whether idle containers are polled less often.
     pub dynamic: bool,
+    /// How long the CPU time, memory and tasks of a container that does nothing stand for everything.
+    pub full_interval: Duration,
     /// Time between two full listings of the cgroups.
     pub global_interval: Duration,
     /// The first wait is stretched by up to this fraction of the interval.
@@ -188,6 +200,8 @@ pub struct Housekeeping {
     pub sampler_threads: usize,
     /// Cgroup files that may be kept open between two polls.
     pub max_open_files: usize,
+    /// CPU seconds per second to stay within.
+    pub cpu_budget: Option<f64>,
     /// Whether the root container is left unpolled.
     pub disable_root_cgroup_stats: bool,
 }
@@ -198,10 +212,12 @@ impl Default for Housekeeping {
             interval: Duration::from_secs(1),
             max_interval: Duration::from_secs(60),
             dynamic: true,
+            full_interval: Duration::from_secs(30),
             global_interval: Duration::from_secs(60),
             initial_splay_factor: 1.0,
             jitter_factor: 1.0,
             sampler_threads: 2,
+            cpu_budget: None,
             max_open_files: 16_384,
             disable_root_cgroup_stats: false,
         }
@@ -225,6 +241,24 @@ impl Default for Storage {
             duration: Duration::from_secs(120),
             event_age: PerEventType::all(Some(Duration::from_secs(24 * 3600))),
             event_count: PerEventType::all(Limit::Max(100_000)),
+        }
+    }
+}
+
+/// What is kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The state directory; `None`: nothing is written.
+    pub directory: Option<PathBuf>,
+    /// Size of the journal, in bytes, at most.
+    pub journal_max_bytes: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            journal_max_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -269,10 +303,6 @@ pub struct Metrics {
     pub load_reader: bool,
     /// What is done to know the disk usage of containers, if that is said.
     disk_usage: Option<DiskUsage>,
-    /// Whether every container label becomes a metric label.
-    pub store_container_labels: bool,
-    /// The labels that do when not every one does.
-    pub label_whitelist: Vec<String>,
     /// Prefixes of environment variables that become labels; empty: none.
     pub env_prefix_whitelist: Vec<String>,
     /// What the page shows.
@@ -319,8 +349,6 @@ impl Default for Metrics {
             disable: kinds::DISABLED_BY_DEFAULT,
             load_reader: false,
             disk_usage: None,
-            store_container_labels: true,
-            label_whitelist: Vec::new(),
             env_prefix_whitelist: Vec::new(),
             page: PageOptions::default(),
         }
@@ -361,6 +389,8 @@ impl Config {
             .housekeeping
             .max_interval
             .max(self.housekeeping.interval);
+        self.runtimes.env_prefixes = self.metrics.env_prefix_whitelist.clone();
+        self.warnings.extend(self.runtimes.warnings());
         let server = &self.server;
         let ignored = if server.port.is_some() {
             "port"

@@ -5,55 +5,16 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use super::setting::{Apply, Setting};
 use super::values::{
-    boolean, check, duration, factor, list, listen, log_filter, non_empty, number, path, positive,
-    url_path,
+    ask, boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number,
+    path, positive, size, url_path,
 };
 use super::{
-    Config, DiskUsage, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Profile, Storage,
-    limits,
+    DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
+    MIN_JOURNAL_BYTES, Profile, Storage, limits,
 };
-
-/// Writes one value into the configuration; the error says what would have been right.
-pub type Apply = fn(&mut Config, &str) -> Result<(), String>;
-
-/// One setting.
-#[derive(Debug)]
-pub struct Setting {
-    /// Its name with underscores: the key in the file, and the flag as cAdvisor would spell it.
-    pub name: &'static str,
-    /// Heading in `--help`; empty for the ones that are there for cAdvisor's sake only.
-    pub group: &'static str,
-    /// What stands for the value in `--help`; empty for a boolean.
-    pub value: &'static str,
-    /// The default as it would be written, for `--help`.
-    pub default: &'static str,
-    /// One line for `--help`.
-    pub help: &'static str,
-    /// Sets it.
-    pub apply: Apply,
-}
-
-impl Setting {
-    /// The flag in our spelling, without dashes.
-    pub fn flag(&self) -> String {
-        self.name.replace('_', "-")
-    }
-
-    /// The environment variable.
-    pub fn env(&self) -> String {
-        if self.name == "log_level" {
-            "CGAUGE_LOG".to_owned()
-        } else {
-            format!("CGAUGE_{}", self.name.to_uppercase())
-        }
-    }
-
-    /// Whether a bare `--flag` is enough.
-    pub fn is_bool(&self) -> bool {
-        self.value.is_empty()
-    }
-}
+use crate::runtime::RuntimeSettings;
 
 /// The setting of this name (with underscores).
 pub fn find(name: &str) -> Option<&'static Setting> {
@@ -64,6 +25,7 @@ const SERVE: &str = "Where to answer";
 const POLL: &str = "Polling";
 const KEEP: &str = "Keeping";
 const PICK: &str = "Which containers and metrics";
+const NAMES: &str = "Names from container runtimes";
 const ROOTS: &str = "Where the kernel's files are";
 const PROCESS: &str = "The process";
 const COMPAT: &str = "";
@@ -181,6 +143,14 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.housekeeping.dynamic, boolean(v)),
     ),
     row(
+        "full_read_interval",
+        POLL,
+        "DURATION",
+        "30s",
+        "Time between two full reads of a container whose CPU time, memory and tasks stand still; 0s: always all",
+        |c, v| set(&mut c.housekeeping.full_interval, duration(v)),
+    ),
+    row(
         "global_housekeeping_interval",
         POLL,
         "DURATION",
@@ -225,6 +195,18 @@ pub static SETTINGS: &[Setting] = &[
                 &mut c.housekeeping.sampler_threads,
                 check(threads, (1..=MAX_SAMPLER_THREADS).contains(&threads), &want),
             )
+        },
+    ),
+    row(
+        "cpu_budget",
+        POLL,
+        "CORES",
+        "0",
+        "CPU time to stay within, as 20m or 0.02: poll less often rather than use more; 0: any",
+        |c, v| {
+            let most = cores(v)?;
+            c.housekeeping.cpu_budget = Some(most).filter(|&most| most > 0.0);
+            Ok(())
         },
     ),
     row(
@@ -280,6 +262,32 @@ pub static SETTINGS: &[Setting] = &[
                     .map(|text| format!("event_storage_event_limit: {text}")),
             );
             Ok(())
+        },
+    ),
+    row(
+        "state_dir",
+        KEEP,
+        "DIR",
+        "none",
+        "Directory for what is to outlive a restart: events; empty: nothing is written",
+        |c, v| {
+            c.state.directory = if v.is_empty() { None } else { Some(v.into()) };
+            Ok(())
+        },
+    ),
+    row(
+        "journal_max_size",
+        KEEP,
+        "SIZE",
+        "64MiB",
+        "Size of the journal in the state directory; the oldest goes when it is full",
+        |c, v| {
+            let want = "a size from 4MiB to 16GiB";
+            let fits = |bytes: &u64| (MIN_JOURNAL_BYTES..=MAX_JOURNAL_BYTES).contains(bytes);
+            set(
+                &mut c.state.journal_max_bytes,
+                size(v).and_then(|bytes| check(bytes, fits(&bytes), want)),
+            )
         },
     ),
     row(
@@ -407,12 +415,20 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.metrics.page.network_per_container, boolean(v)),
     ),
     row(
+        "ended_containers_for",
+        PICK,
+        "DURATION",
+        "15m",
+        "How long containers are shown that have ended: exit code, restarts; 0s: not at all",
+        |c, v| set(&mut c.metrics.page.ended_for, duration(v)),
+    ),
+    row(
         "store_container_labels",
         PICK,
         "",
         "true",
         "Every container label becomes a metric label",
-        |c, v| set(&mut c.metrics.store_container_labels, boolean(v)),
+        |c, v| set(&mut c.metrics.page.labels.all, boolean(v)),
     ),
     row(
         "whitelisted_container_labels",
@@ -420,7 +436,7 @@ pub static SETTINGS: &[Setting] = &[
         "LIST",
         "none",
         "The container labels that do when not every one does",
-        |c, v| set(&mut c.metrics.label_whitelist, Ok(list(v))),
+        |c, v| set(&mut c.metrics.page.labels.allowed, Ok(list(v))),
     ),
     row(
         "env_metadata_whitelist",
@@ -429,6 +445,96 @@ pub static SETTINGS: &[Setting] = &[
         "none",
         "Environment variables that start so become labels",
         |c, v| set(&mut c.metrics.env_prefix_whitelist, Ok(list(v))),
+    ),
+    row(
+        "docker",
+        NAMES,
+        "ENDPOINT",
+        "unix:///var/run/docker.sock",
+        "Docker: unix:///path or tcp://HOST:PORT; empty: do not ask it",
+        |c, v| {
+            set(
+                &mut c.runtimes.docker,
+                ask(v, RuntimeSettings::default().docker),
+            )
+        },
+    ),
+    row(
+        "podman",
+        NAMES,
+        "ENDPOINT",
+        "unix:///var/run/podman/podman.sock",
+        "Podman; empty: do not ask it",
+        |c, v| {
+            set(
+                &mut c.runtimes.podman,
+                ask(v, RuntimeSettings::default().podman),
+            )
+        },
+    ),
+    row(
+        "podman_storage",
+        NAMES,
+        "DIR",
+        "/var/lib/containers/storage",
+        "Podman's files, read while it does not listen; empty: do not",
+        |c, v| {
+            c.runtimes.podman_storage = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
+            Ok(())
+        },
+    ),
+    row(
+        "containerd",
+        NAMES,
+        "ENDPOINT",
+        "/run/containerd/containerd.sock",
+        "containerd; empty: do not ask it",
+        |c, v| {
+            set(
+                &mut c.runtimes.containerd,
+                ask(v, RuntimeSettings::default().containerd),
+            )
+        },
+    ),
+    row(
+        "containerd_namespace",
+        NAMES,
+        "LIST",
+        "all",
+        "The namespaces of containerd to look at",
+        |c, v| set(&mut c.runtimes.containerd_namespaces, Ok(list(v))),
+    ),
+    row(
+        "cri",
+        NAMES,
+        "ENDPOINT",
+        "/run/containerd/containerd.sock",
+        "A Kubernetes runtime that is not CRI-O; empty: do not ask it",
+        |c, v| set(&mut c.runtimes.cri, ask(v, RuntimeSettings::default().cri)),
+    ),
+    row(
+        "crio",
+        NAMES,
+        "ENDPOINT",
+        "/var/run/crio/crio.sock",
+        "CRI-O; empty: do not ask it",
+        |c, v| {
+            set(
+                &mut c.runtimes.crio,
+                ask(v, RuntimeSettings::default().crio),
+            )
+        },
+    ),
+    row(
+        "user_runtimes",
+        NAMES,
+        "DIR",
+        "/run/user",
+        "Where users have the sockets of their Docker and Podman; empty: do not ask those",
+        |c, v| {
+            c.runtimes.users = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
+            Ok(())
+        },
     ),
     row(
         "cgroup_root",

@@ -148,6 +148,8 @@ fn full_info(name: &str) -> query::ContainerInfo {
         spec: Arc::new(full_spec()),
         oom_kills: 0,
         layer: vec![Arc::new(store::tests::usage(T))],
+        identity: None,
+        is_elsewhere: false,
         stats: ring.series(Range::default()),
         latest: Some(latest),
     }

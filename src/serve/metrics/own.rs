@@ -8,7 +8,8 @@ use super::family::{Family, From, Value, counter, gauge};
 use super::page::{Page, kind_index};
 use crate::cgroup::plan::FileCost;
 use crate::event::EventType;
-use crate::self_metrics::{DiskUsageFailure, KmsgState};
+use crate::runtime::LinkStatus;
+use crate::self_metrics::{DiskUsageFailure, JournalState, KmsgState};
 
 macro_rules! own {
     (count $field:ident $(. $rest:ident)*) => { From::Own(|p| Some(Value::Count(p.own.$field$(.$rest)*.get()))) };
@@ -27,6 +28,11 @@ pub(super) const FAMILIES: &[Family] = &[
         own!(count polls),
     ),
     counter(
+        "cgauge_polls_quiet_total",
+        "Polls that read CPU time, memory usage and number of tasks alone, for these stood still.",
+        own!(count polls_quiet),
+    ),
+    counter(
         "cgauge_poll_seconds_total",
         "Time spent in polls.",
         own!(nanos poll_ns),
@@ -35,6 +41,27 @@ pub(super) const FAMILIES: &[Family] = &[
         "cgauge_polls_late_total",
         "Polls begun later than one interval after they were due.",
         own!(count polls_late),
+    ),
+    gauge(
+        "cgauge_cpu_budget_cores",
+        "CPU seconds per second that cgauge keeps to (--cpu-budget).",
+        From::Own(|p| Some(Value::Nanos(p.own.cpu_budget.get())).filter(|_| has_budget(p))),
+    ),
+    gauge(
+        "cgauge_poll_stretch_ratio",
+        "How many times longer intervals are than set, to stay within the CPU budget: of containers that stand still, and of all others.",
+        From::Page(|p, emit| {
+            if has_budget(p) {
+                emit.sample(
+                    &[("of", &"busy")],
+                    Some(Value::Nanos(p.own.stretch_busy.get())),
+                );
+                emit.sample(
+                    &[("of", &"idle")],
+                    Some(Value::Nanos(p.own.stretch_idle.get())),
+                );
+            }
+        }),
     ),
     gauge(
         "cgauge_samplers",
@@ -128,13 +155,88 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "cgauge_events_missed_total",
-        "Events that readers were too slow for.",
+        "Events that were not remembered any more when a reader came to them.",
         own!(count events_missed_by_readers),
     ),
     counter(
         "cgauge_oom_kills_total",
         "OOM kills, by how they became known.",
         From::Page(oom_kills),
+    ),
+    gauge(
+        "cgauge_journal_bytes",
+        "Size of the journal on disk.",
+        own!(count journal.disk_bytes),
+    ),
+    counter(
+        "cgauge_journal_dropped_segments_total",
+        "Segments of the journal dropped for the bound on its size.",
+        own!(count journal.dropped_segments),
+    ),
+    counter(
+        "cgauge_journal_failures_total",
+        "Times that the disk ceased to take records.",
+        own!(count journal.failures),
+    ),
+    counter(
+        "cgauge_journal_given_up_records_total",
+        "Records that will never be on disk, for want of room while it did not take any.",
+        own!(count journal.given_up),
+    ),
+    gauge(
+        "cgauge_journal_lost_bytes",
+        "Damaged bytes found when the journal was read at start.",
+        own!(count journal.lost_bytes),
+    ),
+    gauge(
+        "cgauge_journal_lost_records",
+        "Records found missing when the journal was read at start.",
+        own!(count journal.lost_records),
+    ),
+    gauge(
+        "cgauge_journal_read_records",
+        "Records read at start.",
+        own!(count journal.read_records),
+    ),
+    counter(
+        "cgauge_journal_records_total",
+        "Records written.",
+        own!(count journal.records),
+    ),
+    gauge(
+        "cgauge_journal_segments",
+        "Segments of the journal on disk.",
+        own!(count journal.segments),
+    ),
+    gauge(
+        "cgauge_journal_state",
+        "1 for the state that the journal is in.",
+        From::Page(journal_state),
+    ),
+    counter(
+        "cgauge_journal_sync_errors_total",
+        "Syncs of the journal that failed.",
+        own!(count journal.sync_errors),
+    ),
+    counter(
+        "cgauge_journal_sync_seconds_total",
+        "Time spent syncing the journal.",
+        own!(nanos journal.sync_ns),
+    ),
+    counter(
+        "cgauge_journal_syncs_total",
+        "Syncs of the journal.",
+        own!(count journal.syncs),
+    ),
+    counter(
+        "cgauge_journal_write_seconds_total",
+        "Time spent writing the journal.",
+        own!(nanos journal.write_ns),
+    ),
+    counter(
+        "cgauge_journal_written_bytes_total",
+        "Bytes written to the journal.",
+        own!(count journal.bytes),
     ),
     counter(
         "cgauge_http_connections_accepted_total",
@@ -192,6 +294,60 @@ pub(super) const FAMILIES: &[Family] = &[
         From::Own(|p| Some(Value::Count(p.descriptors.limit))),
     ),
 ];
+
+/// How the links to container runtimes are doing. A runtime that is not there, and need not be, has
+/// no series.
+pub(super) const RUNTIMES: &[Family] = &[
+    gauge(
+        "cgauge_runtime_up",
+        "Whether a container runtime answers, so that names and labels are up to date.",
+        From::Page(|p, emit| {
+            each_link(p, emit, |link| link.is_up().map(u64::from));
+        }),
+    ),
+    counter(
+        "cgauge_runtime_connects_total",
+        "Times that a runtime was connected to and told all that it knows.",
+        From::Page(|p, emit| each_link(p, emit, |link| Some(link.counts().connects))),
+    ),
+    counter(
+        "cgauge_runtime_failures_total",
+        "Times that the link to a runtime failed.",
+        From::Page(|p, emit| each_link(p, emit, |link| Some(link.counts().failures))),
+    ),
+    counter(
+        "cgauge_runtime_requests_total",
+        "Questions that a runtime was asked.",
+        From::Page(|p, emit| each_link(p, emit, |link| Some(link.counts().requests))),
+    ),
+    counter(
+        "cgauge_runtime_events_total",
+        "Events that a runtime told.",
+        From::Page(|p, emit| each_link(p, emit, |link| Some(link.counts().events))),
+    ),
+    gauge(
+        "cgauge_names",
+        "Containers that a runtime has named, those included that have gone not long ago.",
+        From::Own(|p| Some(Value::Count(p.names?.held))),
+    ),
+    counter(
+        "cgauge_names_dropped_total",
+        "Names that were not kept because there were too many.",
+        From::Own(|p| Some(Value::Count(p.names?.dropped))),
+    ),
+];
+
+/// One figure of the link to each runtime that is there.
+fn each_link(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&LinkStatus) -> Option<u64>) {
+    for link in &page.links {
+        if link.is_up().is_some() {
+            emit.sample(
+                &[("endpoint", &link.endpoint), ("runtime", &link.runtime)],
+                figure(link).map(Value::Count),
+            );
+        }
+    }
+}
 
 /// What scrapes cost, and what they had to leave out.
 pub(super) const SCRAPE: &[Family] = &[
@@ -263,6 +419,10 @@ pub(super) const KINDS: &[Family] = &[
         From::Page(|p, emit| each_kind(p, emit, |p, at| p.plan.read_ns(at).map(Value::Nanos))),
     ),
 ];
+
+fn has_budget(page: &Page<'_>) -> bool {
+    page.own.cpu_budget.get() > 0
+}
 
 /// One figure of each kind that is on, and of what always is.
 fn each_kind(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&Page<'_>, usize) -> Option<Value>) {
@@ -350,6 +510,20 @@ fn kmsg_state(page: &Page<'_>, emit: &mut Emit<'_>) {
         (KmsgState::Off, "off"),
         (KmsgState::Following, "following"),
         (KmsgState::Unavailable, "unavailable"),
+    ] {
+        emit.sample(
+            &[("state", &name)],
+            Some(Value::Count((state == now).into())),
+        );
+    }
+}
+
+fn journal_state(page: &Page<'_>, emit: &mut Emit<'_>) {
+    let now = page.own.journal_state();
+    for (state, name) in [
+        (JournalState::Off, "off"),
+        (JournalState::Writing, "writing"),
+        (JournalState::MemoryOnly, "memory_only"),
     ] {
         emit.sample(
             &[("state", &name)],

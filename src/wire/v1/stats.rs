@@ -6,6 +6,7 @@ use crate::wire::object::{objects, unless_empty};
 use crate::wire::shared::cpu::Cpu;
 use crate::wire::shared::fs;
 use crate::wire::shared::history::Point;
+use crate::wire::shared::identity::{HealthState, health};
 use crate::wire::shared::io::DiskIo;
 use crate::wire::shared::load::Tasks;
 use crate::wire::shared::memory::{Hugetlb, Memory};
@@ -26,7 +27,7 @@ objects! {
         "processes" => processes::shown(point),
         "resctrl" => Some(Empty {}),
         "cpuset" => Some(Cpuset(&point.sample.cpuset)),
-        "health" => Some(Empty {}),
+        "health" => Some(HealthState(health(point))),
     }
 
     struct Cpuset<'a>(&'a CpusetStats) |cpuset| {

@@ -288,11 +288,7 @@ pub(super) const REFERENCE: [(&str, &str, &[&str]); 124] = [
 ];
 
 /// Families of it that are left out, with the reason, as the table of `docs/metrics.md` has them.
-pub(super) const OMITTED: [(&str, &str); 11] = [
-    (
-        "container_health_state",
-        "known by a container runtime alone",
-    ),
+pub(super) const OMITTED: [(&str, &str); 10] = [
     ("container_llc_occupancy_bytes", "resctrl: special hardware"),
     (
         "container_memory_bandwidth_bytes",
