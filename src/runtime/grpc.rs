@@ -327,3 +327,8 @@ impl Service<Request<Body>> for Channel {
         Box::pin(self.sender.send_request(request))
     }
 }
+
+#[cfg(test)]
+#[path = "grpc_tests.rs"]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

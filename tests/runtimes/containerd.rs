@@ -5,12 +5,10 @@ use std::time::Duration;
 use cgauge::runtime::{ContainerdLink, Endpoint, State};
 
 use super::containerd_host::{Containerd, IMAGE, needs_containerd};
-use super::follow::Followed;
+use super::follow::{Followed, SLEEP, wait_for_sleep};
 use crate::support::{SOON, shared, wait_until};
 
-const SLEEP: &str = "exec /bin/busybox sleep 100000";
-
-fn link(containerd: &Containerd) -> ContainerdLink {
+pub fn link(containerd: &Containerd) -> ContainerdLink {
     let endpoint = Endpoint::Unix(containerd.socket());
     let prefixes = vec!["SHOWN_".to_owned()];
     ContainerdLink::new(endpoint, Vec::new(), prefixes, Duration::from_secs(10))
@@ -45,8 +43,7 @@ fn containers_before_us_and_after_us_until_they_are_removed() {
     assert_eq!(before.cgroup.as_deref(), Some(cgroup.as_str()));
     assert!(before.created.is_some());
     let pid = before.init_pid.unwrap();
-    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    assert!(line.contains("sleep"), "{line}");
+    wait_for_sleep(pid);
 
     // What is asked for each container after the listing.
     let (layer, digest) = followed.wait("before", "its layer and its image", |one| {

@@ -18,8 +18,9 @@ const PROGRAMS: [&str; 5] = ["containerd", "ctr", "runc", "tar", "sha256sum"];
 /// Where Debian's busybox-static puts it.
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
-/// The image that containers are made from, and the one of sandboxes.
-pub const IMAGE: &str = "cgauge.test/busybox:1";
+/// The image that containers are made from, and the one of sandboxes. Whoever lacks it asks this
+/// machine for it, and no other.
+pub const IMAGE: &str = "localhost/cgauge/busybox:1";
 
 /// The namespace of CRI.
 pub const K8S: &str = "k8s.io";
@@ -92,6 +93,8 @@ state = "{at}/state"
 address = "{at}/c.sock"
 [ttrpc]
 address = "{at}/c.sock.ttrpc"
+[plugins."io.containerd.nri.v1.nri"]
+disable = true
 [plugins."io.containerd.internal.v1.opt"]
 path = "{at}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
@@ -154,6 +157,15 @@ conf_dir = "{at}/cni/net.d"
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("c.sock")
+    }
+
+    /// The CPU time it has used, in clock ticks of 10 ms.
+    pub fn ticks(&self) -> u64 {
+        let pid = self.child.as_ref().unwrap().id();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields = stat.rsplit(") ").next().unwrap().split(' ');
+        let times = fields.skip(11).take(2);
+        times.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
     /// How many connections it has, from whomever.

@@ -5,10 +5,22 @@ use std::time::Duration;
 
 use cgauge::runtime::{Identity, Link, LinkState, LinkStatus, Names};
 
-use crate::support::{SOON, wait_for};
+use crate::support::{SOON, wait_for, wait_until};
+
+/// What a container does that only has to be there.
+pub const SLEEP: &str = "exec /bin/busybox sleep 100000";
 
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// Waits until this process is the `sleep` that it is to become.
+#[track_caller]
+pub fn wait_for_sleep(pid: u32) {
+    wait_until(SOON, "the container's process sleeps", || {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        line.windows(5).any(|part| part == b"sleep").then_some(())
+    });
+}
 
 /// A link and what it told. Ends when dropped.
 pub struct Followed {

@@ -4,3 +4,4 @@ mod containerd;
 mod containerd_host;
 mod cri;
 mod follow;
+mod program;

@@ -43,6 +43,10 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// the shim of every container for this.
 const LISTING: Duration = Duration::from_secs(600);
 
+/// How long a listing waits for what it does not say itself, so that a name comes with all that belongs
+/// to it and the series of metrics change once. A snapshotter that hangs is not waited for.
+const COMPLETE_FIRST: Duration = Duration::from_secs(5);
+
 /// Containers at most that are taken from one listing.
 const MAX_CONTAINERS: usize = 20_000;
 
@@ -118,9 +122,8 @@ impl Link for ContainerdLink {
         let mut events = session.subscribe().await;
         // Its answer also says that the subscription, sent before, has been read.
         let version = session.version().await?;
-        let sparse = session.list().await?;
+        session.list().await?;
         status.connected(version);
-        session.complete(sparse).await?;
 
         let mut heartbeat = interval(HEARTBEAT);
         let mut listing = interval(LISTING);
@@ -135,13 +138,10 @@ impl Link for ContainerdLink {
                         status.event();
                         session.take(event).await?;
                     }
-                    Err(why) => return Err(connection.error("its events", &why)),
+                    Err(why) => return Err(connection.error("Events.Subscribe", &why)),
                 },
                 _ = heartbeat.tick() => drop(session.version().await?),
-                _ = listing.tick() => {
-                    let sparse = session.list().await?;
-                    session.complete(sparse).await?;
-                }
+                _ = listing.tick() => session.list().await?,
             }
         }
     }
@@ -171,28 +171,45 @@ impl Session<'_> {
         let answer = client.version(());
         let asked = self
             .connection
-            .ask_for_service("its version", answer, "containerd's API");
+            .ask_for_service("Version", answer, "containerd's API");
         Ok(asked.await?.version)
     }
 
-    /// Tells all containers by what a listing says. Returns the ids of those about which something
-    /// is left to be asked.
-    async fn list(&mut self) -> Result<Vec<(String, Snapshot)>, LinkError> {
+    /// Lists everything, asks what no listing says, and tells all of it.
+    async fn list(&mut self) -> Result<(), LinkError> {
         let mut all = Vec::new();
-        let mut sparse = Vec::new();
         for namespace in self.namespaces().await? {
-            self.list_namespace(&namespace, &mut all, &mut sparse)
-                .await?;
+            self.list_namespace(&namespace, &mut all).await?;
         }
-        self.names.replace_all(Runtime::Containerd, all);
-        Ok(sparse)
+        let mut filled = 0;
+        let mut digests = HashMap::new();
+        let complete = async {
+            for (identity, snapshot) in &mut all {
+                self.fill(identity, snapshot, &mut digests).await?;
+                filled += 1;
+            }
+            Ok(())
+        };
+        if let Ok(done) = tokio::time::timeout(COMPLETE_FIRST, complete).await {
+            done?;
+        }
+        let rest = all.split_off(filled);
+        let late = rest.iter().map(|(identity, _)| identity.clone());
+        let told = all.into_iter().map(|(identity, _)| identity);
+        self.names
+            .replace_all(Runtime::Containerd, told.chain(late).collect());
+        for (mut identity, snapshot) in rest {
+            self.fill(&mut identity, &snapshot, &mut digests).await?;
+            self.names.put(identity);
+        }
+        Ok(())
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, LinkError> {
         let mut client =
             NamespacesClient::with_origin(self.connection.channel(), Connection::origin());
         let request = ListNamespacesRequest::default();
-        let answer = self.connection.ask("its namespaces", client.list(request));
+        let answer = self.connection.ask("Namespaces.List", client.list(request));
         let all = answer.await?.namespaces.into_iter();
         let wanted = all
             .map(|one| one.name)
@@ -204,8 +221,7 @@ impl Session<'_> {
     async fn list_namespace(
         &self,
         namespace: &str,
-        all: &mut Vec<Identity>,
-        sparse: &mut Vec<(String, Snapshot)>,
+        all: &mut Vec<(Identity, Snapshot)>,
     ) -> Result<(), LinkError> {
         let Some(channel) = self.connection.channel_in(namespace) else {
             return Ok(());
@@ -213,7 +229,7 @@ impl Session<'_> {
         let mut tasks = self.tasks(channel.clone()).await?;
         let mut client = containers(channel);
         let request = ListContainersRequest::default();
-        let question = "its containers";
+        let question = "Containers.ListStream";
         let mut stream = self
             .connection
             .ask(question, client.list_stream(request))
@@ -243,10 +259,7 @@ impl Session<'_> {
                 }
                 carry_over(&before, &mut identity);
             }
-            if snapshot.is_wanted(&identity) {
-                sparse.push((identity.id.clone(), snapshot));
-            }
-            all.push(identity);
+            all.push((identity, snapshot));
         }
         Ok(())
     }
@@ -256,7 +269,9 @@ impl Session<'_> {
     async fn tasks(&self, channel: Channel) -> Result<Option<HashMap<String, Process>>, LinkError> {
         let mut client = tasks(channel);
         let request = ListTasksRequest::default();
-        let answer = self.connection.ask_about("its tasks", client.list(request));
+        let answer = self
+            .connection
+            .ask_about("Tasks.List", client.list(request));
         let Some(answer) = answer.await? else {
             return Ok(None);
         };
@@ -265,19 +280,6 @@ impl Session<'_> {
             false => (task.container_id.clone(), task),
         };
         Ok(Some(answer.tasks.into_iter().map(by_container).collect()))
-    }
-
-    /// Asks what no listing says.
-    async fn complete(&self, sparse: Vec<(String, Snapshot)>) -> Result<(), LinkError> {
-        let mut digests = HashMap::new();
-        for (id, snapshot) in sparse {
-            if let Some(identity) = self.names.claim(Runtime::Containerd, &id) {
-                let mut identity = Identity::clone(&identity);
-                self.fill(&mut identity, &snapshot, &mut digests).await?;
-                self.names.put(identity);
-            }
-        }
-        Ok(())
     }
 
     /// Adds the writable layer and the image's digest.
@@ -298,7 +300,7 @@ impl Session<'_> {
             };
             let answer = self
                 .connection
-                .ask_about("a snapshot", client.mounts(request));
+                .ask_about("Snapshots.Mounts", client.mounts(request));
             identity.writable_layer = upper_directory(&answer.await?.unwrap_or_default().mounts);
         }
         if let Some(image) = identity.image.as_mut().filter(|one| one.digest.is_none()) {
@@ -309,7 +311,7 @@ impl Session<'_> {
                     let mut client = ImagesClient::with_origin(channel, Connection::origin());
                     let name = image.reference.clone();
                     let request = client.get(GetImageRequest { name });
-                    let answer = self.connection.ask_about("an image", request).await?;
+                    let answer = self.connection.ask_about("Images.Get", request).await?;
                     let found = answer.and_then(|answer| answer.image?.target);
                     let digest = found.map(|target| target.digest).filter(|d| !d.is_empty());
                     digests.insert(key, digest.clone());
@@ -426,7 +428,7 @@ impl Session<'_> {
         let request = GetContainerRequest { id: id.to_owned() };
         let answer = self
             .connection
-            .ask_about("a container", client.get(request));
+            .ask_about("Containers.Get", client.get(request));
         let Some(container) = answer.await?.and_then(|answer| answer.container) else {
             return Ok(());
         };
@@ -441,7 +443,7 @@ impl Session<'_> {
             let request = GetRequest {
                 container_id: id.to_owned(),
             };
-            let answer = self.connection.ask_about("a task", client.get(request));
+            let answer = self.connection.ask_about("Tasks.Get", client.get(request));
             if let Some(task) = answer.await?.and_then(|answer| answer.process) {
                 set_task(&mut identity, &task);
             }
@@ -471,15 +473,6 @@ impl Snapshot {
 
     fn is_there(&self) -> bool {
         !self.snapshotter.is_empty() && !self.key.is_empty()
-    }
-
-    /// Whether asking would add anything.
-    fn is_wanted(&self, identity: &Identity) -> bool {
-        let no_digest = identity
-            .image
-            .as_ref()
-            .is_some_and(|image| image.digest.is_none());
-        no_digest || (identity.writable_layer.is_none() && self.is_there())
     }
 }
 

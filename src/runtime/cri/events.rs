@@ -56,9 +56,12 @@ impl Watch {
         }
     }
 
-    /// Whether the runtime is known to tell what happens.
-    pub fn is_proven(&self) -> bool {
-        self.proven
+    /// Whether the runtime is known to tell what happens. containerd does, if it takes a subscription.
+    pub fn is_trusted(&self) -> bool {
+        match self.stream {
+            Stream::Cri(_) | Stream::Native(_) => self.proven || self.is_containerd,
+            Stream::None => false,
+        }
     }
 
     /// The next event that says something of a container. Never returns when there are no events.

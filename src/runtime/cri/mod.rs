@@ -13,6 +13,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use self::events::Watch;
 use self::session::Session;
 use super::grpc::Connection;
@@ -24,6 +26,13 @@ use super::{Endpoint, Link, LinkError, LinkStatus, Names, Runtime};
 /// The listing also shows whether the runtime still answers.
 const LISTING: Duration = Duration::from_secs(60);
 const LISTING_WITHOUT_EVENTS: Duration = Duration::from_secs(10);
+
+/// A listing is not repeated before this many times what it took: on a node with thousands of
+/// containers it keeps the runtime busy.
+const LISTING_SHARE: u32 = 300;
+
+/// But no later than this.
+const LISTING_AT_LEAST: Duration = Duration::from_secs(300);
 
 /// How often sandboxed containers are asked what they use.
 const STATS: Duration = Duration::from_secs(15);
@@ -79,22 +88,22 @@ impl Link for CriLink {
         let mut watch = Watch::start(&connection, &version.runtime_name).await;
         // Its answer says that the subscription, sent before, has been read.
         session.version().await?;
-        session.list().await?;
+        let mut took = session.list().await?;
         status.connected(format!(
             "{} {}",
             version.runtime_name, version.runtime_version
         ));
 
-        let mut listed = tokio::time::Instant::now();
+        let mut listed = Instant::now();
         let mut stats = tokio::time::interval(STATS);
         stats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let pause = match watch.is_proven() {
+            let pause = match watch.is_trusted() {
                 true => LISTING,
                 false => LISTING_WITHOUT_EVENTS,
             };
+            let pause = pause.max((took * LISTING_SHARE).min(LISTING_AT_LEAST));
             tokio::select! {
-                biased;
                 news = watch.next() => match news {
                     Ok(Some((id, expect))) => {
                         status.event();
@@ -105,14 +114,14 @@ impl Link for CriLink {
                         watch.fall_back(&connection, &why).await;
                         // Whether it is the connection that ended, and what was missed meanwhile.
                         session.version().await?;
-                        session.list().await?;
-                        listed = tokio::time::Instant::now();
+                        took = session.list().await?;
+                        listed = Instant::now();
                     }
                 },
                 () = session.due() => session.ask_due().await?,
                 () = tokio::time::sleep_until(listed + pause) => {
-                    session.list().await?;
-                    listed = tokio::time::Instant::now();
+                    took = session.list().await?;
+                    listed = Instant::now();
                 }
                 _ = stats.tick() => session.ask_stats().await?,
             }

@@ -79,10 +79,13 @@ impl Expect {
 }
 
 impl Pending {
-    /// Something happened to a container.
+    /// Something happened to a container. One to which things keep happening does not wait longer.
     pub fn add(&mut self, id: String, expect: Expect, now: Instant) {
-        if self.waiting.len() < MAX_WAITING || self.waiting.contains_key(&id) {
-            self.waiting.insert(id, (expect, 0, now + DELAYS[0]));
+        let soon = now + DELAYS[0];
+        let before = self.waiting.get(&id).map(|(_, _, due)| *due);
+        if before.is_some() || self.waiting.len() < MAX_WAITING {
+            let due = before.map_or(soon, |before| before.min(soon));
+            self.waiting.insert(id, (expect, 0, due));
         }
     }
 
@@ -140,10 +143,11 @@ mod tests {
         assert_eq!(pending.next(), Some(now + DELAYS[0] * 2));
         let _ = pending.take(now + DELAYS[0] * 2).unwrap();
         assert_eq!(pending.next(), Some(now + DELAYS[1]));
-        // A newer event counts, not the old question.
-        pending.add("a".to_owned(), Expect::Gone, now);
+        // A newer event counts, not the old question; and events do not put it off.
+        pending.add("a".to_owned(), Expect::Running, now);
+        pending.add("a".to_owned(), Expect::Gone, now + DELAYS[1]);
         pending.again(due, now);
-        let due = pending.take(now + DELAYS[1]).unwrap();
+        let due = pending.take(now + DELAYS[0]).unwrap();
         assert_eq!((due.expect, due.asked), (Expect::Gone, 0));
         pending.again(Due { asked: 3, ..due }, now);
         assert_eq!(pending.next(), None);

@@ -1,7 +1,7 @@
 //! One connection's worth of following a runtime by CRI.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::api::runtime_service_client::RuntimeServiceClient;
 use super::api::{
@@ -17,6 +17,10 @@ use crate::units::Timestamp;
 
 /// Sandboxes and containers at most that are taken from one listing.
 const MAX_CONTAINERS: usize = 20_000;
+
+/// How long a listing waits for the statuses of what is new, so that a name comes with all that belongs
+/// to it and the series of metrics change once. Thousands take a few seconds; what hangs comes later.
+const COMPLETE_FIRST: Duration = Duration::from_secs(5);
 
 /// The version of the question about the version: the same since the first CRI.
 const VERSION: &str = "0.1.0";
@@ -63,9 +67,7 @@ impl<'a> Session<'a> {
         let version = VERSION.to_owned();
         let answer = self.client.version(VersionRequest { version });
         let connection = self.connection;
-        connection
-            .ask_for_service("its version", answer, WANT)
-            .await
+        connection.ask_for_service("Version", answer, WANT).await
     }
 
     /// Something happened to a container.
@@ -96,12 +98,15 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Lists everything, tells what is new or has changed, and asks about that.
-    pub async fn list(&mut self) -> Result<(), LinkError> {
+    /// Lists everything, asks about what is new or has changed, and tells that. Returns how long the
+    /// runtime took to list.
+    pub async fn list(&mut self) -> Result<Duration, LinkError> {
+        let began = Instant::now();
         let answer = self.client.list_pod_sandbox(ListPodSandboxRequest {});
-        let sandboxes = self.connection.ask("its sandboxes", answer).await?.items;
+        let sandboxes = self.connection.ask("ListPodSandbox", answer).await?.items;
         let answer = self.client.list_containers(ListContainersRequest {});
-        let containers = self.connection.ask("its containers", answer).await?;
+        let containers = self.connection.ask("ListContainers", answer).await?;
+        let took = began.elapsed();
         let runtime = self.link.runtime;
 
         let mut now = HashMap::new();
@@ -128,17 +133,14 @@ impl<'a> Session<'a> {
                 fresh.push(describe::container(runtime, listed, &self.sandboxes));
             }
         }
-        let first = self.seen.is_empty();
-        let before = std::mem::replace(&mut self.seen, now);
-        let ids: Vec<_> = fresh
-            .iter()
-            .map(|one| (one.id.clone(), one.is_sandbox))
-            .collect();
         for identity in &mut fresh {
             if let Some(told) = self.names.claim(runtime, &identity.id) {
                 describe::carry_over(&told, identity);
             }
         }
+        let first = self.seen.is_empty();
+        let before = std::mem::replace(&mut self.seen, now);
+        let rest = self.complete(&mut fresh).await?;
         if first {
             // What was told over an earlier connection and is there no more is forgotten, too.
             self.names.replace_all(runtime, fresh);
@@ -150,10 +152,31 @@ impl<'a> Session<'a> {
                 self.sandboxes.remove(id);
             }
         }
-        for (id, is_sandbox) in ids {
+        for (id, is_sandbox) in rest {
             self.ask(&id, Some(is_sandbox)).await?;
         }
-        Ok(())
+        Ok(took)
+    }
+
+    /// Adds to each what its status says, so that it is told once. Returns those that there was no
+    /// time for.
+    async fn complete(&mut self, fresh: &mut [Identity]) -> Result<Vec<(String, bool)>, LinkError> {
+        let mut asked = 0;
+        let all = async {
+            for identity in fresh.iter_mut() {
+                let kind = Some(identity.is_sandbox);
+                if let Some(status) = self.status(&identity.id, kind).await? {
+                    *identity = status;
+                }
+                asked += 1;
+            }
+            Ok(())
+        };
+        if let Ok(done) = tokio::time::timeout(COMPLETE_FIRST, all).await {
+            done?;
+        }
+        let rest = fresh.iter().skip(asked);
+        Ok(rest.map(|one| (one.id.clone(), one.is_sandbox)).collect())
     }
 
     /// Notes what a listing says of one; whether it said something else before.
@@ -176,20 +199,27 @@ impl<'a> Session<'a> {
         id: &str,
         is_sandbox: Option<bool>,
     ) -> Result<Option<Option<State>>, LinkError> {
-        let identity = match is_sandbox {
-            Some(true) => self.ask_sandbox(id).await?,
-            Some(false) => self.ask_container(id).await?,
-            None => match self.ask_container(id).await? {
-                None => self.ask_sandbox(id).await?,
-                found => found,
-            },
-        };
-        let Some(identity) = identity else {
+        let Some(identity) = self.status(id, is_sandbox).await? else {
             return Ok(None);
         };
         let state = identity.state.clone();
         self.names.put(identity);
         Ok(Some(state))
+    }
+
+    async fn status(
+        &mut self,
+        id: &str,
+        is_sandbox: Option<bool>,
+    ) -> Result<Option<Identity>, LinkError> {
+        match is_sandbox {
+            Some(true) => self.ask_sandbox(id).await,
+            Some(false) => self.ask_container(id).await,
+            None => match self.ask_container(id).await? {
+                None => self.ask_sandbox(id).await,
+                found => Ok(found),
+            },
+        }
     }
 
     async fn ask_sandbox(&mut self, id: &str) -> Result<Option<Identity>, LinkError> {
@@ -198,7 +228,10 @@ impl<'a> Session<'a> {
             verbose: true,
         };
         let answer = self.client.pod_sandbox_status(request);
-        let answer = self.connection.ask_about("a sandbox", answer).await?;
+        let answer = self
+            .connection
+            .ask_about("PodSandboxStatus", answer)
+            .await?;
         let Some((answer, status)) = answer.and_then(|mut answer| {
             let status = answer.status.take()?;
             (status.id == id).then_some((answer, status))
@@ -228,7 +261,7 @@ impl<'a> Session<'a> {
             verbose: true,
         };
         let answer = self.client.container_status(request);
-        let answer = self.connection.ask_about("a container", answer).await?;
+        let answer = self.connection.ask_about("ContainerStatus", answer).await?;
         let Some((answer, status)) = answer.and_then(|mut answer| {
             let status = answer.status.take()?;
             (status.id == id).then_some((answer, status))
@@ -274,7 +307,7 @@ impl<'a> Session<'a> {
                 container_id: id.clone(),
             };
             let answer = self.client.container_stats(request);
-            let answer = self.connection.ask_about("what a container uses", answer);
+            let answer = self.connection.ask_about("ContainerStats", answer);
             let Some(stats) = answer.await?.and_then(|answer| answer.stats) else {
                 continue;
             };

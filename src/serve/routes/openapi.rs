@@ -30,9 +30,9 @@ enum Schema {
     /// A count; anything else counts as not given.
     LenientCount,
     Duration,
-    Time,
     /// A time; anything else counts as not given.
     LenientTime,
+    Time,
     Text,
     /// Not negative.
     Number,
@@ -50,7 +50,6 @@ impl Schema {
             Self::Flag => json!({"anyOf": [{"type": "boolean"}, text]}),
             Self::True => json!({"anyOf": [{"const": "true"}, text]}),
             Self::LenientCount => json!({"anyOf": [Self::Count.json(), text]}),
-            Self::Time => json!({"type": "string", "format": "date-time"}),
             Self::LenientTime => {
                 json!({"anyOf": [{"type": "string", "format": "date-time"}, text]})
             }
@@ -69,6 +68,7 @@ impl Schema {
             Self::OneOf(values) => {
                 json!({"anyOf": [{"type": "string", "enum": values}, not_given]})
             }
+            Self::Time => json!({"type": "string", "format": "date-time"}),
             Self::Number => json!({"type": "integer", "minimum": 0, "format": "int64"}),
             Self::Position => json!({"type": "string", "pattern": "^([0-9a-f]{16}-)?[0-9]{1,19}$"}),
         }
@@ -257,7 +257,10 @@ fn answer_of(version: Version, kind: Kind) -> (Value, &'static str) {
             "type": "object",
             "required": ["name", "spec"],
             "properties": {
+                "id": {"type": "string"},
                 "name": {"type": "string"},
+                "aliases": {"type": "array", "items": {"type": "string"}},
+                "namespace": {"type": "string"},
                 "spec": {"type": "object"},
                 "stats": {"type": "array", "items": sample()},
                 "subcontainers": list(),
@@ -268,7 +271,10 @@ fn answer_of(version: Version, kind: Kind) -> (Value, &'static str) {
         Kind::Appmetrics => (map_of(object()), "Metrics of applications: none."),
         Kind::Attributes => (object(), "The machine and its versions."),
         Kind::Containers => (container(), "A container, its settings and newest samples."),
-        Kind::Docker => (map_of(container()), "Containers of Docker."),
+        Kind::Docker => (
+            map_of(container()),
+            "Containers of Docker by cgroup: all, or the one of a name, an id, or what only one begins with.",
+        ),
         Kind::Events => (list(), "Past events, or with stream those to come."),
         Kind::Machine => (object(), "The machine."),
         Kind::Machinestats => (
@@ -337,7 +343,7 @@ fn has_name(kind: Kind) -> bool {
 
 /// Whether a JSON body is read.
 fn has_body(kind: Kind) -> bool {
-    matches!(kind, Kind::Containers | Kind::Subcontainers)
+    matches!(kind, Kind::Containers | Kind::Subcontainers | Kind::Docker)
 }
 
 /// The whole description.
@@ -431,6 +437,10 @@ fn responses(media: &str, schema: &Value, fails: bool) -> Value {
         responses.insert(
             "500".to_owned(),
             text("The question is wrong, or names no container."),
+        );
+        responses.insert(
+            "404".to_owned(),
+            text("The runtime knows a container of this name, and it has ended."),
         );
     }
     responses.insert(

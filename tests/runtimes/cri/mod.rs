@@ -7,12 +7,11 @@ use cgauge::runtime::{CriLink, Endpoint, LinkState, Runtime, RuntimeStats, State
 
 use self::driver::Driver;
 use super::containerd_host::{Containerd, IMAGE, K8S, needs_containerd};
-use super::follow::Followed;
+use super::follow::{Followed, SLEEP, wait_for_sleep};
 use crate::support::{SOON, shared, wait_until};
 
-mod driver;
-
-const SLEEP: &str = "exec /bin/busybox sleep 100000";
+mod cost;
+pub mod driver;
 
 fn link(containerd: &Containerd) -> CriLink {
     let endpoint = Endpoint::Unix(containerd.socket());
@@ -90,8 +89,7 @@ fn pods_before_us_and_after_us_until_they_are_removed() {
     let cgroup = format!("{}/{web}", containerd.cgroup());
     assert_eq!(one.cgroup.as_deref(), Some(cgroup.as_str()));
     assert!(one.created.unwrap() <= one.started.unwrap());
-    let line = std::fs::read_to_string(format!("/proc/{}/cmdline", one.init_pid.unwrap()));
-    assert!(line.unwrap().contains("sleep"));
+    wait_for_sleep(one.init_pid.unwrap());
 
     let made = Instant::now();
     let cart = driver.run_pod("cart", containerd.cgroup());
