@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::DiskUsage;
-use super::Listen;
+use super::{DiskUsage, Listen};
 use crate::runtime::{Ask, Endpoint};
 use crate::units::NS_PER_SEC;
 
