@@ -2,6 +2,16 @@
 
 use super::Config;
 
+// The headings of `--help`.
+pub(super) const SERVE: &str = "Where to answer";
+pub(super) const POLL: &str = "Polling";
+pub(super) const KEEP: &str = "Keeping";
+pub(super) const PICK: &str = "Which containers and metrics";
+pub(super) const NAMES: &str = "Names from container runtimes";
+pub(super) const ROOTS: &str = "Where the kernel's files are";
+pub(super) const PROCESS: &str = "The process";
+pub(super) const COMPAT: &str = "";
+
 /// Writes one value into the configuration; the error says what would have been right.
 pub type Apply = fn(&mut Config, &str) -> Result<(), String>;
 
@@ -20,6 +30,25 @@ pub struct Setting {
     pub help: &'static str,
     /// Sets it.
     pub apply: Apply,
+}
+
+/// A row.
+pub(super) const fn row(
+    name: &'static str,
+    group: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+    apply: Apply,
+) -> Setting {
+    Setting {
+        name,
+        group,
+        value,
+        default,
+        help,
+        apply,
+    }
 }
 
 impl Setting {

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use super::setting::{Apply, Setting};
+use super::setting::{COMPAT, KEEP, NAMES, PICK, POLL, PROCESS, ROOTS, SERVE, row};
 use super::values::{
-    ask, boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number,
-    path, positive, size, url_path,
+    ask, boolean, check, cores, disk_usage, duration, factor, list, listen, log_filter, non_empty,
+    number, optional_path, path, paths, positive, size, url_path,
 };
 use super::{
-    DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
+    Config, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
     MIN_JOURNAL_BYTES, Profile, Storage, limits,
 };
 use crate::runtime::RuntimeSettings;
@@ -19,33 +20,6 @@ use crate::runtime::RuntimeSettings;
 /// The setting of this name (with underscores).
 pub fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
-}
-
-const SERVE: &str = "Where to answer";
-const POLL: &str = "Polling";
-const KEEP: &str = "Keeping";
-const PICK: &str = "Which containers and metrics";
-const NAMES: &str = "Names from container runtimes";
-const ROOTS: &str = "Where the kernel's files are";
-const PROCESS: &str = "The process";
-const COMPAT: &str = "";
-
-const fn row(
-    name: &'static str,
-    group: &'static str,
-    value: &'static str,
-    default: &'static str,
-    help: &'static str,
-    apply: Apply,
-) -> Setting {
-    Setting {
-        name,
-        group,
-        value,
-        default,
-        help,
-        apply,
-    }
 }
 
 /// Every setting. Within one layer they are applied in this order: of two rows that say the same
@@ -239,12 +213,7 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| {
             let (limits, warnings) = limits::age_limits(Storage::default().event_age, v)?;
             c.storage.event_age = limits;
-            c.warnings.extend(
-                warnings
-                    .into_iter()
-                    .map(|text| format!("event_storage_age_limit: {text}")),
-            );
-            Ok(())
+            warn(c, "event_storage_age_limit", warnings)
         },
     ),
     row(
@@ -256,12 +225,7 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| {
             let (limits, warnings) = limits::count_limits(Storage::default().event_count, v)?;
             c.storage.event_count = limits;
-            c.warnings.extend(
-                warnings
-                    .into_iter()
-                    .map(|text| format!("event_storage_event_limit: {text}")),
-            );
-            Ok(())
+            warn(c, "event_storage_event_limit", warnings)
         },
     ),
     row(
@@ -270,10 +234,7 @@ pub static SETTINGS: &[Setting] = &[
         "DIR",
         "none",
         "Directory for what is to outlive a restart: events; empty: nothing is written",
-        |c, v| {
-            c.state.directory = if v.is_empty() { None } else { Some(v.into()) };
-            Ok(())
-        },
+        |c, v| set(&mut c.state.directory, optional_path(v)),
     ),
     row(
         "journal_max_size",
@@ -347,16 +308,7 @@ pub static SETTINGS: &[Setting] = &[
         "HOW",
         "auto",
         "What containers have written: walk, in the background; quota, where it is counted; off; auto",
-        |c, v| {
-            c.metrics.disk_usage = match v {
-                "auto" => None,
-                "off" => Some(DiskUsage::Off),
-                "quota" => Some(DiskUsage::Quota),
-                "walk" => Some(DiskUsage::Walk),
-                _ => return Err("auto, off, quota or walk".to_owned()),
-            };
-            Ok(())
-        },
+        |c, v| set(&mut c.metrics.disk_usage, disk_usage(v)),
     ),
     row(
         "metrics_profile",
@@ -542,10 +494,7 @@ pub static SETTINGS: &[Setting] = &[
         "DIR",
         "from mountinfo",
         "Where the cgroup hierarchies are mounted",
-        |c, v| {
-            c.roots.cgroup_root = if v.is_empty() { None } else { Some(v.into()) };
-            Ok(())
-        },
+        |c, v| set(&mut c.roots.cgroup_root, optional_path(v)),
     ),
     row("procfs", ROOTS, "DIR", "/proc", "procfs", |c, v| {
         set(&mut c.roots.procfs, path(v))
@@ -567,10 +516,7 @@ pub static SETTINGS: &[Setting] = &[
         "FILE",
         "/dev/kmsg",
         "The kernel log, for OOM kills; empty: do not read it",
-        |c, v| {
-            c.roots.kmsg = if v.is_empty() { None } else { Some(v.into()) };
-            Ok(())
-        },
+        |c, v| set(&mut c.roots.kmsg, optional_path(v)),
     ),
     row(
         "machine_id_file",
@@ -578,12 +524,7 @@ pub static SETTINGS: &[Setting] = &[
         "LIST",
         "/etc/machine-id,…",
         "Files with the machine id: the first that can be read",
-        |c, v| {
-            set(
-                &mut c.machine.machine_id_files,
-                Ok(list(v).into_iter().map(PathBuf::from).collect()),
-            )
-        },
+        |c, v| set(&mut c.machine.machine_id_files, paths(v)),
     ),
     row(
         "boot_id_file",
@@ -591,12 +532,7 @@ pub static SETTINGS: &[Setting] = &[
         "LIST",
         "/proc/sys/kernel/random/boot_id",
         "Files with the boot id",
-        |c, v| {
-            set(
-                &mut c.machine.boot_id_files,
-                Ok(list(v).into_iter().map(PathBuf::from).collect()),
-            )
-        },
+        |c, v| set(&mut c.machine.boot_id_files, paths(v)),
     ),
     row("v", COMPAT, "N", "2", "klog verbosity", |c, v| {
         c.process.log = match number::<i32>(v, "a klog verbosity: a number")? {
@@ -645,5 +581,11 @@ const MAX_PROCS: usize = 256;
 
 fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     *place = value?;
+    Ok(())
+}
+
+fn warn(c: &mut Config, name: &str, warnings: Vec<String>) -> Result<(), String> {
+    let named = warnings.into_iter().map(|text| format!("{name}: {text}"));
+    c.warnings.extend(named);
     Ok(())
 }

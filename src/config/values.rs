@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Listen;
+use super::{DiskUsage, Listen};
 use crate::runtime::{Ask, Endpoint};
 use crate::units::NS_PER_SEC;
 
@@ -270,6 +270,27 @@ pub fn url_path(text: &str) -> Result<String, String> {
 pub fn non_empty(text: String) -> Result<String, String> {
     let fits = !text.is_empty();
     check(text, fits, "a URL path such as /metrics")
+}
+
+/// Several paths.
+pub(super) fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
+    Ok(list(text).into_iter().map(PathBuf::from).collect())
+}
+
+/// A path; empty is none.
+pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+/// How to know what containers have written; `None`: as the metric kinds say.
+pub(super) fn disk_usage(text: &str) -> Result<Option<DiskUsage>, String> {
+    match text {
+        "auto" => Ok(None),
+        "off" => Ok(Some(DiskUsage::Off)),
+        "quota" => Ok(Some(DiskUsage::Quota)),
+        "walk" => Ok(Some(DiskUsage::Walk)),
+        _ => Err("auto, off, quota or walk".to_owned()),
+    }
 }
 
 #[cfg(test)]
