@@ -334,6 +334,14 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.metrics.enable, KindSet::parse(v)),
     ),
     row(
+        "enable_load_reader",
+        PICK,
+        "",
+        "false",
+        "Count what each task does, for load averages: some microseconds a task at every poll",
+        |c, v| set(&mut c.metrics.load_reader, boolean(v)),
+    ),
+    row(
         "disk_usage",
         PICK,
         "HOW",
