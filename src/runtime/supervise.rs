@@ -125,6 +125,7 @@ mod tests {
     enum Do {
         Panic,
         Close,
+        NotServe,
         ConnectAndClose,
         Stay,
     }
@@ -153,6 +154,10 @@ mod tests {
             match self.script[at.min(self.script.len() - 1)] {
                 Do::Panic => panic!("on purpose"),
                 Do::Close => Err(closed()),
+                Do::NotServe => Err(LinkError::NotServed {
+                    endpoint: "/fake".to_owned(),
+                    what: "this".to_owned(),
+                }),
                 Do::ConnectAndClose => {
                     names.put(Identity::new(Runtime::Docker, "a"));
                     status.connected("1");
@@ -241,6 +246,23 @@ mod tests {
             seconds(100_000).await;
             assert_eq!(run.tries(), 4);
             run.end().await;
+        });
+    }
+
+    #[test]
+    fn what_is_not_served_is_absent_where_nobody_asked_for_it() {
+        imagined(async {
+            let usual = start(&[Do::NotServe], there(), Absence::IsNormal);
+            let named = start(&[Do::NotServe], there(), Absence::IsFailure);
+            let later = start(&[Do::NotServe, Do::Stay], there(), Absence::IsNormal);
+            seconds(60).await;
+            assert_eq!(usual.status.state().0, LinkState::Absent);
+            assert_eq!(usual.status.counts().failures, 0);
+            assert_eq!(named.status.is_up(), Some(false));
+            assert_eq!(later.status.is_up(), Some(true));
+            usual.end().await;
+            named.end().await;
+            later.end().await;
         });
     }
 
