@@ -17,7 +17,9 @@ use cgauge::cgroup::stats::{DeviceNumber, InterfaceStats, NetworkStats};
 use cgauge::cgroup::{ContainerName, Hierarchies, Sample, Spec};
 use cgauge::node::{MachineInfo, VersionInfo};
 use cgauge::self_metrics::SelfMetrics;
-use cgauge::serve::metrics::{Container, Format, Options, Page, Profile, Sources};
+use cgauge::serve::metrics::{
+    Container, Format, LabelChoice, LabelSet, Options, Page, Profile, Sources,
+};
 use cgauge::units::{Limit, Timestamp};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
@@ -98,13 +100,9 @@ fn container(at: usize) -> Container {
         }),
         ..Spec::default()
     };
-    Container::new(
-        ContainerName::from_request(&name),
-        Arc::new(spec),
-        sample,
-        0,
-        None,
-    )
+    let name = ContainerName::from_request(&name);
+    let labels = LabelSet::of(&name, None, None, &LabelChoice::default());
+    Container::new(Arc::new(labels), name, Arc::new(spec), sample, 0, None)
 }
 
 struct Site {

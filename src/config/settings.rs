@@ -7,10 +7,13 @@ use std::path::PathBuf;
 
 pub use super::setting::{Apply, Setting};
 use super::values::{
-    ask, boolean, check, duration, factor, list, listen, log_filter, non_empty, number, path,
-    positive, url_path,
+    ask, boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number,
+    path, positive, size, url_path,
 };
-use super::{KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Profile, Storage, limits};
+use super::{
+    DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
+    MIN_JOURNAL_BYTES, Profile, Storage, limits,
+};
 use crate::runtime::RuntimeSettings;
 
 /// The setting of this name (with underscores).
@@ -140,6 +143,14 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.housekeeping.dynamic, boolean(v)),
     ),
     row(
+        "full_read_interval",
+        POLL,
+        "DURATION",
+        "30s",
+        "Time between two full reads of a container whose CPU time, memory and tasks stand still; 0s: always all",
+        |c, v| set(&mut c.housekeeping.full_interval, duration(v)),
+    ),
+    row(
         "global_housekeeping_interval",
         POLL,
         "DURATION",
@@ -184,6 +195,18 @@ pub static SETTINGS: &[Setting] = &[
                 &mut c.housekeeping.sampler_threads,
                 check(threads, (1..=MAX_SAMPLER_THREADS).contains(&threads), &want),
             )
+        },
+    ),
+    row(
+        "cpu_budget",
+        POLL,
+        "CORES",
+        "0",
+        "CPU time to stay within, as 20m or 0.02: poll less often rather than use more; 0: any",
+        |c, v| {
+            let most = cores(v)?;
+            c.housekeeping.cpu_budget = Some(most).filter(|&most| most > 0.0);
+            Ok(())
         },
     ),
     row(
@@ -242,6 +265,32 @@ pub static SETTINGS: &[Setting] = &[
         },
     ),
     row(
+        "state_dir",
+        KEEP,
+        "DIR",
+        "none",
+        "Directory for what is to outlive a restart: events; empty: nothing is written",
+        |c, v| {
+            c.state.directory = if v.is_empty() { None } else { Some(v.into()) };
+            Ok(())
+        },
+    ),
+    row(
+        "journal_max_size",
+        KEEP,
+        "SIZE",
+        "64MiB",
+        "Size of the journal in the state directory; the oldest goes when it is full",
+        |c, v| {
+            let want = "a size from 4MiB to 16GiB";
+            let fits = |bytes: &u64| (MIN_JOURNAL_BYTES..=MAX_JOURNAL_BYTES).contains(bytes);
+            set(
+                &mut c.state.journal_max_bytes,
+                size(v).and_then(|bytes| check(bytes, fits(&bytes), want)),
+            )
+        },
+    ),
+    row(
         "docker_only",
         PICK,
         "",
@@ -283,6 +332,23 @@ pub static SETTINGS: &[Setting] = &[
         "none",
         "Exactly these metric kinds, whatever is disabled",
         |c, v| set(&mut c.metrics.enable, KindSet::parse(v)),
+    ),
+    row(
+        "disk_usage",
+        PICK,
+        "HOW",
+        "auto",
+        "What containers have written: walk, in the background; quota, where it is counted; off; auto",
+        |c, v| {
+            c.metrics.disk_usage = match v {
+                "auto" => None,
+                "off" => Some(DiskUsage::Off),
+                "quota" => Some(DiskUsage::Quota),
+                "walk" => Some(DiskUsage::Walk),
+                _ => return Err("auto, off, quota or walk".to_owned()),
+            };
+            Ok(())
+        },
     ),
     row(
         "metrics_profile",
@@ -341,12 +407,20 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.metrics.page.network_per_container, boolean(v)),
     ),
     row(
+        "ended_containers_for",
+        PICK,
+        "DURATION",
+        "15m",
+        "How long containers are shown that have ended: exit code, restarts; 0s: not at all",
+        |c, v| set(&mut c.metrics.page.ended_for, duration(v)),
+    ),
+    row(
         "store_container_labels",
         PICK,
         "",
         "true",
         "Every container label becomes a metric label",
-        |c, v| set(&mut c.metrics.store_container_labels, boolean(v)),
+        |c, v| set(&mut c.metrics.page.labels.all, boolean(v)),
     ),
     row(
         "whitelisted_container_labels",
@@ -354,7 +428,7 @@ pub static SETTINGS: &[Setting] = &[
         "LIST",
         "none",
         "The container labels that do when not every one does",
-        |c, v| set(&mut c.metrics.label_whitelist, Ok(list(v))),
+        |c, v| set(&mut c.metrics.page.labels.allowed, Ok(list(v))),
     ),
     row(
         "env_metadata_whitelist",

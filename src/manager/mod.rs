@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod oom;
 pub mod registry;
+mod thrift;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use self::thrift::Thrift;
 use crate::cache::Limits;
 use crate::cgroup::ContainerName;
 use crate::cgroup::file::FdBudget;
@@ -56,6 +58,8 @@ pub struct Parts {
     pub node: Arc<Node>,
     /// How often the node's facts are read.
     pub node_interval: Duration,
+    /// CPU seconds per second that cgauge may use; `None` for no bound.
+    pub cpu_budget: Option<f64>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
 }
@@ -186,6 +190,7 @@ struct Task {
 impl Task {
     fn run(self, events: &Receiver<SourceEvent>) {
         let mut next_tick = Instant::now() + TICK;
+        let mut thrift = Thrift::new(self.parts.cpu_budget, &self.sampler, &self.parts.metrics);
         let mut node_read = Instant::now();
         let mut node_reader: Option<JoinHandle<()>> = None;
         while !self.stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -205,6 +210,9 @@ impl Task {
             if next_tick <= now {
                 next_tick = now + TICK;
                 self.tick(now);
+                if let Some(thrift) = &mut thrift {
+                    thrift.tick(now);
+                }
                 let at_it = node_reader
                     .as_ref()
                     .is_some_and(|thread| !thread.is_finished());
@@ -429,6 +437,7 @@ mod tests {
             bus: Arc::clone(&bus),
             node: Arc::clone(&node),
             node_interval: Duration::ZERO,
+            cpu_budget: None,
             metrics: Arc::clone(&metrics),
         };
         let namespaces = Arc::new(NetworkNamespaces::new(Path::new("/proc")));

@@ -6,19 +6,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::join::{Join, Joined, is_elsewhere};
 use super::{ContainerInfo, InfoRequest, QueryError, RequestOptions};
 use crate::cache::Range;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{ContainerName, Sample, Spec};
-use crate::event::{Event, EventBus, EventRequest, Subscription};
-use crate::handler::{Handler, Sampler};
+use crate::event::{Event, EventBus, EventRequest, Position, Subscription};
+use crate::handler::{Handler, Sampler, Stretch};
+use crate::journal::Journal;
 use crate::manager::Registry;
+use crate::node::disk_usage::{LayerUsage, LayerUsages, Location};
 use crate::node::setup::{self, Setup};
 use crate::node::{
     FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
 };
-use crate::runtime::{LinkStatus, Names, Runtimes};
+use crate::runtime::{Identity, LinkStatus, Names, Runtimes};
 use crate::self_metrics::SelfMetrics;
 use crate::units::Timestamp;
 
@@ -33,6 +36,7 @@ const MAX_REFRESH: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct View {
     inner: Arc<Inner>,
+    join: Arc<Join>,
 }
 
 /// What the view looks at.
@@ -50,10 +54,14 @@ pub struct Inner {
     pub plan: Arc<Plan>,
     /// The budget of open files.
     pub budget: Arc<FdBudget>,
+    /// What is kept on disk, if anything is.
+    pub journal: Option<Arc<Journal>>,
     /// What the container runtimes told.
     pub runtimes: Arc<Runtimes>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
+    /// What containers have written to disks.
+    pub layers: Arc<LayerUsages>,
     /// Whether all that was there at start is known.
     pub listed: watch::Receiver<bool>,
 }
@@ -72,6 +80,7 @@ impl View {
     pub fn new(inner: Inner) -> Self {
         Self {
             inner: Arc::new(inner),
+            join: Arc::default(),
         }
     }
 
@@ -252,14 +261,20 @@ impl View {
         } else {
             vec![handler]
         };
-        match options.max_age {
+        self.polled(&handlers, options.max_age).await;
+        Ok(handlers)
+    }
+
+    /// Waits until these are polled as a question asks: what was polled longer ago than `max_age`, and
+    /// whatever never was.
+    pub async fn polled(&self, handlers: &[Arc<Handler>], max_age: Option<Duration>) {
+        match max_age {
             Some(max_age) => {
-                self.poll(&handlers, max_age, Instant::now() + MAX_REFRESH)
+                self.poll(handlers, max_age, Instant::now() + MAX_REFRESH)
                     .await;
             }
-            None => self.await_first_poll(&handlers).await,
+            None => self.await_first_poll(handlers).await,
         }
-        Ok(handlers)
     }
 
     /// The handlers of a container and of everything below it, by name: for answers that are made
@@ -324,10 +339,29 @@ impl View {
         }
     }
 
+    /// Which container of a runtime each cgroup is, as of now. Of one piece, however long it is held.
+    pub fn joined(&self) -> Arc<Joined> {
+        self.join.now(self.names(), &self.inner.registry)
+    }
+
+    /// Which container of a runtime the cgroup of this name is. `None` if it is none, or no runtime has
+    /// told (yet).
+    pub fn identity(&self, name: &ContainerName) -> Option<Arc<Identity>> {
+        self.joined().identity(name).cloned()
+    }
+
     /// What a handler knows, as an answer. With `children`, also the names of its children.
-    pub fn describe(&self, handler: &Handler, range: Range, children: bool) -> ContainerInfo {
+    pub fn describe(&self, handler: &Handler, mut range: Range, children: bool) -> ContainerInfo {
         let mut latest = Sample::default();
-        let latest = handler.latest(&mut latest).then_some(latest);
+        let mut latest = handler.latest(&mut latest).then_some(latest);
+        let identity = self.identity(handler.name());
+        let is_elsewhere = latest
+            .as_ref()
+            .is_some_and(|sample| is_elsewhere(identity.as_deref(), sample));
+        if is_elsewhere {
+            latest = None;
+            range.newest = Some(0);
+        }
         ContainerInfo {
             name: handler.name().clone(),
             incarnation: handler.incarnation(),
@@ -338,9 +372,25 @@ impl View {
             },
             spec: handler.spec().unwrap_or_else(|| Arc::new(Spec::default())),
             oom_kills: handler.oom_kills(),
+            layer: self.layer_usages(handler),
+            identity,
+            is_elsewhere,
             stats: handler.series(range),
             latest,
         }
+    }
+
+    /// What a container's writable layer took at the last few measurements, oldest first: each says
+    /// when that was. Empty if it was not measured.
+    pub fn layer_usages(&self, handler: &Handler) -> Vec<Arc<LayerUsage>> {
+        (self.inner.layers).of(handler.name(), handler.incarnation())
+    }
+
+    /// Says where a container's files are: for a caller that has it from the container's runtime, which
+    /// knows better than the mount tables that else are read. `None` takes it back. False if there are
+    /// too many.
+    pub fn set_layer_location(&self, name: &ContainerName, location: Option<Location>) -> bool {
+        self.inner.layers.set_location(name, location)
     }
 
     /// Past events, oldest first.
@@ -351,6 +401,23 @@ impl View {
     /// Events from now on.
     pub fn watch_events(&self, request: EventRequest) -> Subscription {
         self.inner.bus.subscribe(request)
+    }
+
+    /// Events behind a position: those that are past and then those to come.
+    pub fn resume_events(&self, request: EventRequest, position: Position) -> Subscription {
+        self.inner.bus.resume(request, position)
+    }
+
+    /// Events behind a position that are past. Unlike [`past_events`](Self::past_events) it holds no
+    /// more than a page of them at once, and gives them by number.
+    pub fn read_events(&self, request: EventRequest, position: Position) -> Subscription {
+        self.inner.bus.read(request, position)
+    }
+
+    /// The place behind the event of this number, to be resumed from in this life or, with a
+    /// journal, a later one.
+    pub fn event_position(&self, id: u64) -> Position {
+        self.inner.bus.position(id)
     }
 
     /// The names that container runtimes told, by container id.
@@ -383,6 +450,11 @@ impl View {
         &self.inner.budget
     }
 
+    /// What is kept on disk; `None` if nothing is.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.inner.journal.as_deref()
+    }
+
     /// How many event readers there are.
     pub fn event_readers(&self) -> usize {
         self.inner.bus.readers()
@@ -404,10 +476,23 @@ impl View {
         let _ = self.inner.listed.clone().wait_for(|listed| *listed).await;
     }
 
-    /// Stops polling and ends event streams.
-    pub(crate) fn stop(&self, deadline: Instant) {
+    /// How far the intervals of polling are stretched now, to stay within the CPU budget.
+    pub fn poll_stretch(&self) -> Stretch {
+        self.inner.sampler.stretch()
+    }
+
+    /// Stops polling, closes the journal and ends event streams.
+    pub(crate) fn stop(&self, deadline: Instant, journal: Duration) {
         self.inner.sampler.stop(deadline);
+        if let Some(open) = &self.inner.journal {
+            open.close(Instant::now() + journal);
+        }
         self.inner.bus.close();
+    }
+
+    /// The handler of a container, if it is there now.
+    pub(super) fn handler_of(&self, name: &ContainerName) -> Option<Arc<Handler>> {
+        self.inner.registry.get(name)
     }
 
     fn find(&self, name: &ContainerName) -> Result<Arc<Handler>, QueryError> {

@@ -34,7 +34,7 @@ pub use endpoint::Endpoint;
 pub use identity::{Health, Identity, Image, Pod, Runtime, State};
 pub use isolation::Isolation;
 pub use link::{Link, LinkCounts, LinkError, LinkState, LinkStatus};
-pub use names::{LinkId, NameLimits, Names};
+pub use names::{Known, LinkId, NameLimits, Names};
 pub use settings::{Ask, RuntimeSettings};
 pub use start::{Runtimes, Supervisor};
 pub use stats::{RuntimeFigures, RuntimeStats};

@@ -76,6 +76,17 @@ struct Entry {
     gone: Option<Instant>,
 }
 
+/// A container as [`Names::for_each`] shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Who it is.
+    pub identity: &'a Arc<Identity>,
+    /// Whether its runtime has forgotten it.
+    pub is_gone: bool,
+    /// Whether only the runtime of a user told of it, who may say anything.
+    pub of_user: bool,
+}
+
 impl Names {
     /// Names, within limits.
     pub fn new(limits: NameLimits) -> Self {
@@ -116,6 +127,18 @@ impl Names {
         let known = self.shared.known.read();
         let living = known.values().filter(|entry| entry.gone.is_none());
         living.map(|entry| Arc::clone(&entry.identity)).collect()
+    }
+
+    /// Shows all to `look`, in no order. Nothing may be asked of or told to the names meanwhile.
+    pub fn for_each(&self, mut look: impl FnMut(Known<'_>)) {
+        for entry in self.shared.known.read().values() {
+            let mut claims = entry.claims.iter();
+            look(Known {
+                identity: &entry.identity,
+                is_gone: entry.gone.is_some(),
+                of_user: claims.all(|claim| claim.link.of_user),
+            });
+        }
     }
 
     /// All of this name or alias, the living first, then the last gone.

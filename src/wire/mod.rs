@@ -15,6 +15,7 @@
 //! | [`v1`] | API v1.0 to v1.3 |
 //! | [`v2`] | API v2.0 and v2.1 |
 //! | [`kubelet`] | the kubelet's summary and resource metrics |
+//! | [`own`] | cgauge's own API |
 //! | [`machine`] | machine info and attributes |
 
 mod object;
@@ -24,6 +25,7 @@ pub mod shared;
 pub mod kubelet;
 pub mod v1;
 pub mod v2;
+pub mod own;
 
 #[cfg(test)]
 mod tests;

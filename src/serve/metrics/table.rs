@@ -4,14 +4,14 @@ use std::sync::LazyLock;
 
 use super::family::{Family, Type};
 use super::{
-    cpu, disk, io, machine, memory, network, numa, own, pressure, process, processes, sockets,
-    spec, topology,
+    cpu, disk, identity, io, machine, memory, network, numa, own, pressure, process, processes,
+    sockets, spec, topology,
 };
 use crate::cgroup::kind::MetricKind::{self, *};
 
 /// All families, by name.
 pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let groups: [(Option<MetricKind>, &[Family]); 26] = [
+    let groups: [(Option<MetricKind>, &[Family]); 27] = [
         (Some(Cpu), cpu::FAMILIES),
         (Some(Sched), processes::SCHED),
         (Some(Memory), memory::FAMILIES),
@@ -29,7 +29,8 @@ pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
         (Some(Pressure), pressure::FAMILIES),
         (Some(CpuTopology), topology::FAMILIES),
         (None, spec::FAMILIES),
-        (None, spec::INFO),
+        (None, identity::FAMILIES),
+        (None, identity::RUNTIME),
         (Some(Process), spec::THREADS_MAX),
         (None, machine::FAMILIES),
         (None, own::FAMILIES),

@@ -11,6 +11,7 @@ mod health;
 mod kubelet;
 mod metrics;
 mod openapi;
+mod own_events;
 mod request;
 mod stream;
 mod v1;
@@ -49,6 +50,8 @@ pub fn all(view: &View, options: &Options) -> BoxedFilter<(Response,)> {
     // The metrics first: wherever they are put, they are there.
     metrics::routes(view, options)
         .or(health::routes(view))
+        .unify()
+        .or(own_events::routes(view))
         .unify()
         .or(api::routes(view))
         .unify()

@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod fs;
 pub mod history;
+pub mod identity;
 pub mod io;
 pub mod limit;
 pub mod memory;

@@ -285,7 +285,8 @@ fn kinds_switch_families() {
             kinds: KindSet::of(kinds),
             ..Options::default()
         };
-        page_with(vec![container("/", spec(), full(1))], &options)
+        let named = known(&its_cgroup(), spec(), full(1), Some(identity()));
+        page_with(vec![container("/", spec(), full(1)), named], &options)
     };
     for kind in MetricKind::ALL {
         let with = page(&[kind]);

@@ -168,7 +168,8 @@ fn page(files: Files, v1: bool) -> String {
     sample.timestamp = Timestamp(T);
     let mut spec = cgroup.read_spec(&mut context);
     spec.created_at = Some(Timestamp(T));
-    let container = Container::new(name, Arc::new(spec), sample, 4, None);
+    let labels = LabelSet::of(&name, None, None, &LabelChoice::default());
+    let container = Container::new(Arc::new(labels), name, Arc::new(spec), sample, 4, None);
     let page = page_with(vec![container], &everything());
     // cgauge's own figures depend on time.
     let is_own = |line: &str| {

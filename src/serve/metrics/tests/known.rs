@@ -288,7 +288,7 @@ pub(super) const REFERENCE: [(&str, &str, &[&str]); 124] = [
 ];
 
 /// Families of it that are left out, with the reason, as the table of `docs/metrics.md` has them.
-pub(super) const OMITTED: [(&str, &str); 14] = [
+pub(super) const OMITTED: [(&str, &str); 13] = [
     (
         "container_cpu_load_average_10s",
         "always 0 there without the load reader, which needs cgroup v1 and netlink; use container_pressure_cpu_*",
@@ -296,10 +296,6 @@ pub(super) const OMITTED: [(&str, &str); 14] = [
     (
         "container_cpu_load_d_average_10s",
         "as container_cpu_load_average_10s",
-    ),
-    (
-        "container_health_state",
-        "known by a container runtime alone",
     ),
     ("container_llc_occupancy_bytes", "resctrl: special hardware"),
     (

@@ -1,25 +1,27 @@
 //! Reading one container: its directories, its files, one sample at a time.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod beside;
+mod directory;
+mod settings;
+
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::stat::{fstat, fstatat};
+use nix::sys::stat::fstat;
 
+use self::directory::{Directory, Handle};
 use super::error::{Failure, ReadError};
-use super::file::{FdBudget, Keep, Kept, ReadBuffer, open_directory, open_in};
-use super::hierarchy::{Controller, HierarchyId, Mode};
+use super::file::{FdBudget, Keep, Kept, ReadBuffer, open_directory};
+use super::hierarchy::{HierarchyId, Mode};
 use super::kind::MetricKind;
-use super::members::{self, SchedTotals};
+use super::members::SchedTotals;
 use super::name::ContainerName;
 use super::network::{Interfaces, Member, NetworkNamespaces};
 use super::plan::{File, Parsed, Parser, Plan};
-use super::sockets::SOCKET_KINDS;
-use super::spec::{MemorySpec, Spec};
 use super::stats::Sample;
-use super::{v1, v2};
 use crate::units::Timestamp;
 
 /// After how many polls a file that was not there is looked for again: controllers can be switched on
@@ -57,6 +59,25 @@ pub enum Outcome {
     Gone,
 }
 
+/// What says whether a container does anything: while none of it changes, nothing else of weight does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    cpu_usage_ns: u64,
+    memory_usage_bytes: Option<u64>,
+    tasks: Option<u64>,
+}
+
+/// Which files stay open between polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepOpen {
+    /// All that are read: of a busy container.
+    All,
+    /// Those of the [`Pulse`]: of one that does nothing.
+    Pulse,
+    /// None: of one that is rarely polled.
+    Nothing,
+}
+
 /// One container's directories and files. Its identity is the directories that it was made with: a
 /// cgroup made again under the same name has other inodes, and is not read.
 #[derive(Debug)]
@@ -67,27 +88,13 @@ pub struct Cgroup {
     directories: Vec<Option<Directory>>,
     slots: Vec<Slot>,
     polls: u32,
-    keep_open: bool,
+    keep_open: KeepOpen,
+    /// Whether any file of the pulse gave something in this poll.
+    pulse_found: bool,
+    /// When the last file was done with: the next one's cost is counted from here.
+    clock: Instant,
     member: Member,
     sched: SchedTotals,
-}
-
-/// A directory of the container in one hierarchy.
-#[derive(Debug)]
-struct Directory {
-    inode: u64,
-    /// Opened when files are opened in it, and the inode compared. Kept, if the budget allows, until
-    /// it has not been needed for a while: while all of its files are open, it is not.
-    handle: Option<Handle>,
-    /// Whether it was needed in this poll, and the poll at which it was last.
-    needed: bool,
-    needed_at: u32,
-}
-
-#[derive(Debug)]
-enum Handle {
-    Kept(Kept),
-    ForNow(OwnedFd),
 }
 
 #[derive(Debug, Default)]
@@ -118,7 +125,9 @@ impl Cgroup {
             directories,
             slots,
             polls: 0,
-            keep_open: true,
+            keep_open: KeepOpen::All,
+            pulse_found: false,
+            clock: Instant::now(),
             member: Member::default(),
             sched: SchedTotals::default(),
         }
@@ -173,15 +182,25 @@ impl Cgroup {
             .for_each(|slot| slot.state = State::Closed);
     }
 
-    /// Whether to keep files open between polls: for busy containers. Idle ones give theirs back.
-    pub fn keep_open(&mut self, keep: bool) {
-        self.keep_open = keep;
-        if !keep {
-            for slot in &mut self.slots {
-                if let State::Open(_) = slot.state {
-                    slot.state = State::Closed;
-                }
+    /// Which files to keep open between polls, as far as the budget allows.
+    pub fn keep_open(&mut self, keep: KeepOpen) {
+        if std::mem::replace(&mut self.keep_open, keep) == keep {
+            return;
+        }
+        for at in 0..self.slots.len() {
+            if !self.keeps(at)
+                && let State::Open(_) = self.slots[at].state
+            {
+                self.slots[at].state = State::Closed;
             }
+        }
+    }
+
+    fn keeps(&self, at: usize) -> bool {
+        match self.keep_open {
+            KeepOpen::All => true,
+            KeepOpen::Pulse => self.plan.pulse.contains(&at),
+            KeepOpen::Nothing => false,
         }
     }
 
@@ -192,15 +211,43 @@ impl Cgroup {
 
     /// Reads everything into `out`, which is cleared first.
     pub fn read(&mut self, context: &mut ReadContext, out: &mut Sample) -> Outcome {
+        self.read_pulse(context, out);
+        self.read_rest(context, out)
+    }
+
+    /// Reads the few files of the [`Pulse`] into `out`, which is cleared first. `None` if the kernel does
+    /// not tell CPU time. To be followed by [`read_rest`](Self::read_rest) or
+    /// [`leave_rest`](Self::leave_rest).
+    pub fn read_pulse(&mut self, context: &mut ReadContext, out: &mut Sample) -> Option<Pulse> {
         if let Some(network) = out.network.take() {
             context.spare = network.interfaces;
         }
         out.clear();
         out.timestamp = Timestamp::now();
         self.polls = self.polls.wrapping_add(1);
+        self.pulse_found = false;
+        self.clock = Instant::now();
         let plan = Arc::clone(&self.plan);
-        let mut found = false;
-        for at in 0..plan.files.len() {
+        for &at in &plan.pulse {
+            self.pulse_found |= self.read_file(at, &mut context.buffer, out);
+        }
+        Some(Pulse {
+            cpu_usage_ns: out.cpu.usage_ns?,
+            memory_usage_bytes: out.memory.usage_bytes,
+            tasks: out.pids.current,
+        })
+    }
+
+    /// Ends a poll that reads no more than the pulse.
+    pub fn leave_rest(&mut self) {
+        self.end_poll();
+    }
+
+    /// Reads what [`read_pulse`](Self::read_pulse) has left.
+    pub fn read_rest(&mut self, context: &mut ReadContext, out: &mut Sample) -> Outcome {
+        let plan = Arc::clone(&self.plan);
+        let mut found = self.pulse_found;
+        for at in (0..plan.files.len()).filter(|at| !plan.pulse.contains(at)) {
             found |= self.read_file(at, &mut context.buffer, out);
         }
         if self.name.is_root()
@@ -230,6 +277,7 @@ impl Cgroup {
     pub fn read_oom_kills(&mut self, context: &mut ReadContext) -> Option<u64> {
         let plan = Arc::clone(&self.plan);
         let mut sample = Sample::default();
+        self.clock = Instant::now();
         for &at in &plan.oom_events {
             self.read_file(at, &mut context.buffer, &mut sample);
         }
@@ -257,6 +305,7 @@ impl Cgroup {
 
     /// Reads one file of the plan into `out`. False if it gave nothing at all.
     fn read_file(&mut self, at: usize, buffer: &mut ReadBuffer, out: &mut Sample) -> bool {
+        let keep = self.keeps(at);
         let file = &self.plan.files[at];
         let slot = &mut self.slots[at];
         let Some(directory) = &mut self.directories[file.hierarchy.index()] else {
@@ -268,7 +317,6 @@ impl Cgroup {
             }
             slot.state = State::Closed;
         }
-        let started = Instant::now();
         // A handle that has outlived its file (ENODEV) says nothing about a file made since: a
         // controller may have been switched off and on again. So the second try opens anew.
         let mut tries = if matches!(slot.state, State::Open(_)) {
@@ -284,7 +332,7 @@ impl Cgroup {
                 _ => match open_file(directory, &self.name, &self.plan, file, slot.choice) {
                     Ok(fd) => {
                         let parsed = parse(file, buffer, &fd, out);
-                        if self.keep_open && parsed.is_ok() {
+                        if keep && parsed.is_ok() {
                             slot.state = Kept::new(fd, Keep::File, &self.budget)
                                 .map_or(State::Closed, State::Open);
                         }
@@ -299,7 +347,10 @@ impl Cgroup {
                 break;
             }
         }
-        file.cost.record(started.elapsed());
+        // One look at the clock for each file: a read ends when the next begins.
+        let now = Instant::now();
+        file.cost.record(now.saturating_duration_since(self.clock));
+        self.clock = now;
         match result {
             Ok(Parsed::Data) => return true,
             Ok(Parsed::Empty) if file.names.len() == 1 => return true,
@@ -346,169 +397,6 @@ impl Cgroup {
         }
         exists
     }
-
-    fn read_network(&mut self, context: &mut ReadContext, out: &mut Sample) {
-        let started = Instant::now();
-        let (directories, plan, name) = (&mut self.directories, &self.plan, &self.name);
-        let namespaces = Arc::clone(&context.namespaces);
-        let find = |buffer: &mut ReadBuffer| {
-            if name.is_root() {
-                return namespaces.host_member();
-            }
-            let (hierarchy, directory) = directories
-                .iter_mut()
-                .zip(0_u8..)
-                .find_map(|(found, id)| Some((HierarchyId(id), found.as_mut()?)))?;
-            let fd = directory.open(name, plan, hierarchy, "cgroup.procs").ok()?;
-            first_pid(buffer.read(fd).ok()?)
-        };
-        out.network = self.member.read(
-            &namespaces,
-            name.is_root(),
-            &mut context.buffer,
-            &mut context.spare,
-            find,
-        );
-        self.plan.network_cost.record(started.elapsed());
-        let kinds = self.plan.kinds;
-        if SOCKET_KINDS.iter().any(|kind| kinds.contains(kind)) {
-            let started = Instant::now();
-            let found = self.member.found().and_then(|(process, namespace)| {
-                namespaces.sockets(namespace, process, self.name.is_root(), kinds)
-            });
-            out.sockets = found.map(|sockets| Box::new((*sockets).clone()));
-            self.plan.sockets_cost.record(started.elapsed());
-        }
-    }
-
-    /// The hierarchy in which the container's processes are looked for.
-    fn first_hierarchy(&self) -> Option<HierarchyId> {
-        let at = self.directories.iter().position(Option::is_some)?;
-        u8::try_from(at).ok().map(HierarchyId)
-    }
-
-    fn read_processes(&mut self, context: &mut ReadContext, out: &mut Sample) {
-        let started = Instant::now();
-        let Some(hierarchy) = self.first_hierarchy() else {
-            return;
-        };
-        let Some(directory) = &mut self.directories[hierarchy.index()] else {
-            return;
-        };
-        let Ok(fd) = directory.open(&self.name, &self.plan, hierarchy, "cgroup.procs") else {
-            return;
-        };
-        let Ok(text) = context.buffer.read_records(fd) else {
-            return;
-        };
-        let pids: Vec<u32> = members::pids(text).collect();
-        out.processes = members::processes(context.namespaces.procfs(), &pids);
-        self.plan.processes_cost.record(started.elapsed());
-    }
-
-    fn read_sched(&mut self, context: &mut ReadContext, out: &mut Sample) {
-        let started = Instant::now();
-        let Some(hierarchy) = self.first_hierarchy() else {
-            return;
-        };
-        let path = self.name.below(&self.plan.hierarchies.get(hierarchy).root);
-        let pids = members::pids_below(&path);
-        out.sched = self.sched.read(context.namespaces.procfs(), &pids);
-        self.plan.sched_cost.record(started.elapsed());
-    }
-
-    /// Reads the settings, and when the cgroup was made.
-    pub fn read_spec(&mut self, context: &mut ReadContext) -> Spec {
-        let plan = Arc::clone(&self.plan);
-        let hierarchies = &plan.hierarchies;
-        let buffer = &mut context.buffer;
-        let created_at = self.created_at();
-        let present: Vec<bool> = self.directories.iter().map(Option::is_some).collect();
-        let mut text = |hierarchy: HierarchyId, name: &str| {
-            let directory = self.directories[hierarchy.index()].as_mut()?;
-            let fd = directory.open(&self.name, &plan, hierarchy, name).ok()?;
-            buffer.read(fd).ok().map(<[u8]>::to_vec)
-        };
-        let has = |controller| {
-            hierarchies
-                .of(controller)
-                .is_some_and(|id| present[id.index()])
-        };
-        let mut spec = match (hierarchies.mode, hierarchies.unified()) {
-            (Mode::V2, Some(unified)) => v2::spec::read(|name| text(unified, name)),
-            _ => v1::spec::read(has, |controller: Controller, name| {
-                text(hierarchies.of(controller)?, name)
-            }),
-        };
-        if self.name.is_root() && spec.memory.is_none() && hierarchies.mode == Mode::V2 {
-            spec.memory = Some(MemorySpec::default());
-        }
-        spec.created_at = created_at;
-        self.end_poll();
-        spec
-    }
-
-    /// The oldest modification time of what the kernel made with the cgroup. The kernel stamps these
-    /// when they are first looked at, so this is right only for those seen early; there is no better.
-    fn created_at(&mut self) -> Option<Timestamp> {
-        let mut oldest: Option<Timestamp> = None;
-        let plan = Arc::clone(&self.plan);
-        for (directory, id) in self.directories.iter_mut().zip((0_u8..).map(HierarchyId)) {
-            let Some(directory) = directory else { continue };
-            let Ok(handle) = directory.handle(&self.name, &plan, id) else {
-                continue;
-            };
-            let of_directory = fstat(handle).ok();
-            let of_file = ["cgroup.clone_children", "cgroup.events"]
-                .iter()
-                .find_map(|&name| fstatat(handle, name, nix::fcntl::AtFlags::empty()).ok());
-            for stat in of_directory.into_iter().chain(of_file) {
-                let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-                let time = UNIX_EPOCH
-                    + Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
-                let time = Timestamp::from(time);
-                oldest = Some(oldest.map_or(time, |known| known.min(time)));
-            }
-        }
-        oldest
-    }
-}
-
-impl Directory {
-    /// The open directory, opened now if it is not.
-    fn handle(
-        &mut self,
-        name: &ContainerName,
-        plan: &Plan,
-        hierarchy: HierarchyId,
-    ) -> Result<BorrowedFd<'_>, Errno> {
-        let handle = match self.handle.take() {
-            Some(handle) => handle,
-            None => {
-                let opened = open_directory(&name.below(&plan.hierarchies.get(hierarchy).root))?;
-                if fstat(&opened)?.st_ino != self.inode {
-                    return Err(Errno::ENOENT);
-                }
-                Handle::ForNow(opened)
-            }
-        };
-        self.needed = true;
-        let handle: &Handle = self.handle.insert(handle);
-        Ok(match handle {
-            Handle::Kept(kept) => kept.as_fd(),
-            Handle::ForNow(fd) => fd.as_fd(),
-        })
-    }
-
-    fn open(
-        &mut self,
-        name: &ContainerName,
-        plan: &Plan,
-        hierarchy: HierarchyId,
-        file: &str,
-    ) -> Result<OwnedFd, Errno> {
-        open_in(self.handle(name, plan, hierarchy)?, file)
-    }
 }
 
 fn open_file(
@@ -535,17 +423,5 @@ fn parse(
     })
 }
 
-/// The first process of a `cgroup.procs`. Zero stands for a process outside of our pid namespace.
-fn first_pid(text: &[u8]) -> Option<u32> {
-    let line = text.split(|&byte| byte == b'\n').next()?;
-    std::str::from_utf8(line)
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-        .filter(|&pid| pid != 0)
-}
-
 #[cfg(test)]
-#[path = "container_tests.rs"]
 mod tests;
