@@ -55,6 +55,8 @@ impl Podman {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("podman").unwrap());
         command
+            // The monitor of a container leaves a file there when it runs out of memory.
+            .current_dir(self.place.path(""))
             .env("CONTAINERS_CONF", self.place.path("containers.conf"))
             .env("TMPDIR", self.place.path(""))
             .arg("--root")

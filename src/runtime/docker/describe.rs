@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::events::{ended, health};
+use crate::runtime::bounded::{Labels, MAX_ENTRIES};
 use crate::runtime::settings::keeps_env;
 use crate::runtime::{Identity, Image, Pod, Runtime, State};
 use crate::units::Timestamp;
@@ -91,8 +92,11 @@ pub(crate) fn inspected(
         .or(non_empty(&item["Image"]));
     identity.image = image(reference, digest);
     identity.labels = texts(&config["Labels"]);
+    // Docker has them in one place, Podman in the other.
     identity.annotations = texts(&host["Annotations"]);
-    identity.annotations.extend(texts(&config["Annotations"]));
+    if identity.annotations.is_empty() {
+        identity.annotations = texts(&config["Annotations"]);
+    }
     identity.env = env(&config["Env"], env_prefixes);
     identity.created = time(&item["Created"]);
     identity.restart_count = item["RestartCount"].as_u64();
@@ -200,6 +204,7 @@ fn image(reference: Option<&str>, digest: Option<&str>) -> Option<Image> {
 fn networks(networks: &Value) -> BTreeMap<String, Option<String>> {
     let networks = networks.as_object().into_iter().flatten();
     networks
+        .take(MAX_ENTRIES)
         .map(|(name, network)| {
             let address = text(&network["IPAddress"]).or(text(&network["GlobalIPv6Address"]));
             (name.clone(), address)
@@ -213,13 +218,15 @@ fn env(list: &Value, prefixes: &[String]) -> BTreeMap<String, String> {
         .filter_map(|variable| variable.as_str()?.split_once('='))
         .filter(|(name, _)| keeps_env(prefixes, name))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+        .collect::<Labels>()
+        .into_map()
 }
 
+/// No more than is [bounded](crate::runtime::bounded).
 fn texts(map: &Value) -> BTreeMap<String, String> {
     let map = map.as_object().into_iter().flatten();
-    map.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect()
+    let map = map.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    map.collect::<Labels>().into_map()
 }
 
 fn non_empty(value: &Value) -> Option<&str> {
@@ -405,6 +412,17 @@ mod tests {
         assert_eq!((pod.name.as_str(), pod.container), ("mypod", None));
         let at = Some(Timestamp(1_795_366_888_000_000_000));
         assert_eq!(found.state, Some(ended(Some(2), false, at)));
+    }
+
+    #[test]
+    fn labels_without_end_are_not_kept() {
+        let labels: BTreeMap<String, String> = (0..10_000)
+            .map(|number| (format!("l{number}"), "x".repeat(200)))
+            .chain([("a".to_owned(), "y".repeat(1 << 20))])
+            .collect();
+        let found = docker(&json!({"Id": ID, "Config": {"Labels": labels}}));
+        assert!(found.labels.len() <= MAX_ENTRIES && !found.labels.contains_key("a"));
+        assert!(found.labels.contains_key("l0"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::runtime::bounded::Labels;
 use crate::runtime::docker::describe::{time, usable_id};
 use crate::runtime::settings::keeps_env;
 use crate::runtime::{Identity, Image, Runtime};
@@ -92,13 +93,15 @@ fn configured(identity: &mut Identity, config: &Value, env_prefixes: &[String]) 
     let annotations = config["annotations"].as_object().into_iter().flatten();
     identity.annotations = annotations
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect();
+        .collect::<Labels>()
+        .into_map();
     let env = config["process"]["env"].as_array().into_iter().flatten();
     identity.env = env
         .filter_map(|variable| variable.as_str()?.split_once('='))
         .filter(|(name, _)| keeps_env(env_prefixes, name))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+        .collect::<Labels>()
+        .into_map();
     // With the systemd driver this is `slice:prefix:name`, which is no path.
     let cgroup = config["linux"]["cgroupsPath"].as_str();
     identity.cgroup = cgroup

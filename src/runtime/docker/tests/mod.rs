@@ -17,10 +17,10 @@ use crate::runtime::supervise::{self, Absence};
 use crate::runtime::{Health, LinkState, State};
 
 /// How long anything may take here.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
-/// What a question may take: short, for those that are not answered.
-const TIMEOUT: Duration = Duration::from_millis(300);
+/// What a question may take where some are not answered.
+const IMPATIENT: Duration = Duration::from_secs(1);
 
 struct Run {
     names: Arc<Names>,
@@ -31,9 +31,13 @@ struct Run {
 
 impl Run {
     fn start(engine: &Engine) -> Self {
+        Self::within(engine, SOON)
+    }
+
+    fn within(engine: &Engine, timeout: Duration) -> Self {
         let endpoint = Endpoint::Unix(engine.path());
         let env = vec!["A_".to_owned()];
-        let link = EngineLink::new(Runtime::Docker, endpoint.clone(), env, TIMEOUT);
+        let link = EngineLink::new(Runtime::Docker, endpoint.clone(), env, timeout);
         let names = Arc::new(Names::new(NameLimits::default()));
         let status = LinkStatus::new(Runtime::Docker, "fake");
         let stop = CancellationToken::new();
@@ -273,10 +277,14 @@ async fn a_sick_engine_costs_nobody_anything_and_is_said_to_be_sick() {
 }
 
 async fn is_sick(sick: Sick, part_of_why: &str) {
+    let timeout = match sick {
+        Sick::Silent | Sick::HangsAt(_) => IMPATIENT,
+        _ => SOON,
+    };
     let engine = Engine::start();
     engine.add(1, "web");
     engine.get_sick(Some(sick));
-    let run = Run::start(&engine);
+    let run = Run::within(&engine, timeout);
     let why = run.why().await;
     assert!(why.contains(part_of_why), "{sick:?}: {why}");
     assert!(engine.sent() < 34 << 20, "{sick:?}: {}", engine.sent());
@@ -335,7 +343,7 @@ async fn one_container_that_hangs_does_not_hide_the_others() {
     }
     engine.hang(2);
     engine.hang(5);
-    let run = Run::start(&engine);
+    let run = Run::within(&engine, IMPATIENT);
     run.connected().await;
     assert_eq!(run.status.counts().failures, 0);
     assert_eq!(run.names.living().len(), 9);
@@ -346,7 +354,7 @@ async fn one_container_that_hangs_does_not_hide_the_others() {
     for number in 1..=4 {
         engine.hang(number);
     }
-    let run = Run::start(&engine);
+    let run = Run::within(&engine, IMPATIENT);
     let why = run.why().await;
     assert!(why.contains("did not answer /containers/…/json"), "{why}");
     run.connected().await;
