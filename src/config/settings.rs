@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use super::setting::{Apply, Setting};
+use super::setting::{COMPAT, KEEP, MAX_PROCS, NAMES, PICK, POLL, PROCESS, ROOTS, SERVE, row, set};
 use super::values::{
     ask, boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number,
-    path, positive, size, url_path,
+    path, paths, positive, size, url_path,
 };
 use super::{
     DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
@@ -19,33 +20,6 @@ use crate::runtime::RuntimeSettings;
 /// The setting of this name (with underscores).
 pub fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
-}
-
-const SERVE: &str = "Where to answer";
-const POLL: &str = "Polling";
-const KEEP: &str = "Keeping";
-const PICK: &str = "Which containers and metrics";
-const NAMES: &str = "Names from container runtimes";
-const ROOTS: &str = "Where the kernel's files are";
-const PROCESS: &str = "The process";
-const COMPAT: &str = "";
-
-const fn row(
-    name: &'static str,
-    group: &'static str,
-    value: &'static str,
-    default: &'static str,
-    help: &'static str,
-    apply: Apply,
-) -> Setting {
-    Setting {
-        name,
-        group,
-        value,
-        default,
-        help,
-        apply,
-    }
 }
 
 /// Every setting. Within one layer they are applied in this order: of two rows that say the same
@@ -570,12 +544,7 @@ pub static SETTINGS: &[Setting] = &[
         "LIST",
         "/etc/machine-id,…",
         "Files with the machine id: the first that can be read",
-        |c, v| {
-            set(
-                &mut c.machine.machine_id_files,
-                Ok(list(v).into_iter().map(PathBuf::from).collect()),
-            )
-        },
+        |c, v| set(&mut c.machine.machine_id_files, paths(v)),
     ),
     row(
         "boot_id_file",
@@ -583,12 +552,7 @@ pub static SETTINGS: &[Setting] = &[
         "LIST",
         "/proc/sys/kernel/random/boot_id",
         "Files with the boot id",
-        |c, v| {
-            set(
-                &mut c.machine.boot_id_files,
-                Ok(list(v).into_iter().map(PathBuf::from).collect()),
-            )
-        },
+        |c, v| set(&mut c.machine.boot_id_files, paths(v)),
     ),
     row("v", COMPAT, "N", "2", "klog verbosity", |c, v| {
         c.process.log = match number::<i32>(v, "a klog verbosity: a number")? {
@@ -631,11 +595,3 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.process.shutdown_timeout, positive(v)),
     ),
 ];
-
-/// More threads than this answer nothing faster.
-const MAX_PROCS: usize = 256;
-
-fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
-    *place = value?;
-    Ok(())
-}

@@ -159,6 +159,11 @@ pub fn list(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Paths, separated by commas.
+pub fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
+    Ok(list(text).into_iter().map(PathBuf::from).collect())
+}
+
 /// `ADDR:PORT`, `:PORT` (all addresses), `localhost:PORT`, or `unix:/path`.
 pub fn listen(text: &str) -> Result<Listen, String> {
     const WANT: &str = "an address to listen on: give ADDR:PORT, such as 127.0.0.1:8080 or [::1]:8080, or unix:/path";
