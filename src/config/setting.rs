@@ -1,16 +1,6 @@
-//! One row of the table of settings.
+//! One row of the table of settings, and what rows are made with.
 
 use super::Config;
-
-// The headings of `--help`.
-pub(super) const SERVE: &str = "Where to answer";
-pub(super) const POLL: &str = "Polling";
-pub(super) const KEEP: &str = "Keeping";
-pub(super) const PICK: &str = "Which containers and metrics";
-pub(super) const NAMES: &str = "Names from container runtimes";
-pub(super) const ROOTS: &str = "Where the kernel's files are";
-pub(super) const PROCESS: &str = "The process";
-pub(super) const COMPAT: &str = "";
 
 /// Writes one value into the configuration; the error says what would have been right.
 pub type Apply = fn(&mut Config, &str) -> Result<(), String>;
@@ -32,25 +22,6 @@ pub struct Setting {
     pub apply: Apply,
 }
 
-/// A row.
-pub(super) const fn row(
-    name: &'static str,
-    group: &'static str,
-    value: &'static str,
-    default: &'static str,
-    help: &'static str,
-    apply: Apply,
-) -> Setting {
-    Setting {
-        name,
-        group,
-        value,
-        default,
-        help,
-        apply,
-    }
-}
-
 impl Setting {
     /// The flag in our spelling, without dashes.
     pub fn flag(&self) -> String {
@@ -70,4 +41,49 @@ impl Setting {
     pub fn is_bool(&self) -> bool {
         self.value.is_empty()
     }
+}
+
+// Headings in `--help`.
+pub(super) const SERVE: &str = "Where to answer";
+pub(super) const POLL: &str = "Polling";
+pub(super) const KEEP: &str = "Keeping";
+pub(super) const PICK: &str = "Which containers and metrics";
+pub(super) const NAMES: &str = "Names from container runtimes";
+pub(super) const ROOTS: &str = "Where the kernel's files are";
+pub(super) const PROCESS: &str = "The process";
+pub(super) const COMPAT: &str = "";
+
+/// A row of the table.
+pub(super) const fn row(
+    name: &'static str,
+    group: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+    apply: Apply,
+) -> Setting {
+    Setting {
+        name,
+        group,
+        value,
+        default,
+        help,
+        apply,
+    }
+}
+
+/// More threads than this answer nothing faster.
+pub(super) const MAX_PROCS: usize = 256;
+
+/// Puts a value that is right in its place.
+pub(super) fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
+/// Keeps what is odd about a setting without being wrong.
+pub(super) fn warn(c: &mut Config, name: &str, warnings: Vec<String>) -> Result<(), String> {
+    let named = warnings.into_iter().map(|text| format!("{name}: {text}"));
+    c.warnings.extend(named);
+    Ok(())
 }

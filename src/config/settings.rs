@@ -6,14 +6,16 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use super::setting::{Apply, Setting};
-use super::setting::{COMPAT, KEEP, NAMES, PICK, POLL, PROCESS, ROOTS, SERVE, row};
+use super::setting::{
+    COMPAT, KEEP, MAX_PROCS, NAMES, PICK, POLL, PROCESS, ROOTS, SERVE, row, set, warn,
+};
 use super::values::{
     ask, boolean, check, cores, disk_usage, duration, factor, list, listen, log_filter, non_empty,
     number, optional_path, path, paths, positive, size, url_path,
 };
 use super::{
-    Config, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
-    MIN_JOURNAL_BYTES, Profile, Storage, limits,
+    KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, MIN_JOURNAL_BYTES,
+    Profile, Storage, limits,
 };
 use crate::runtime::RuntimeSettings;
 
@@ -575,17 +577,3 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.process.shutdown_timeout, positive(v)),
     ),
 ];
-
-/// More threads than this answer nothing faster.
-const MAX_PROCS: usize = 256;
-
-fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
-    *place = value?;
-    Ok(())
-}
-
-fn warn(c: &mut Config, name: &str, warnings: Vec<String>) -> Result<(), String> {
-    let named = warnings.into_iter().map(|text| format!("{name}: {text}"));
-    c.warnings.extend(named);
-    Ok(())
-}

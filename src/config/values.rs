@@ -159,6 +159,11 @@ pub fn list(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Paths, separated by commas.
+pub fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
+    Ok(list(text).into_iter().map(PathBuf::from).collect())
+}
+
 /// `ADDR:PORT`, `:PORT` (all addresses), `localhost:PORT`, or `unix:/path`.
 pub fn listen(text: &str) -> Result<Listen, String> {
     const WANT: &str = "an address to listen on: give ADDR:PORT, such as 127.0.0.1:8080 or [::1]:8080, or unix:/path";
@@ -270,11 +275,6 @@ pub fn url_path(text: &str) -> Result<String, String> {
 pub fn non_empty(text: String) -> Result<String, String> {
     let fits = !text.is_empty();
     check(text, fits, "a URL path such as /metrics")
-}
-
-/// Several paths.
-pub(super) fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
-    Ok(list(text).into_iter().map(PathBuf::from).collect())
 }
 
 /// A path; empty is none.
