@@ -18,6 +18,8 @@ mod disk_usage;
 mod errors;
 mod hostile;
 mod identity;
+mod journal;
+mod names;
 mod nobody;
 mod oom;
 mod packaging;

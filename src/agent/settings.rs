@@ -89,6 +89,7 @@ pub(super) fn read_options(config: &Config) -> ReadOptions {
         ]
         .into_iter()
         .any(|kind| kinds.contains(kind)),
+        load: config.metrics.load_reader && kinds.contains(MetricKind::CpuLoad),
         kinds,
         huge_page_sizes: match kinds.contains(MetricKind::Hugetlb) {
             true => huge_page_sizes(&config.roots.sysfs),

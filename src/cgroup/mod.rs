@@ -15,6 +15,7 @@ pub mod format;
 pub mod columns;
 pub mod kind;
 pub mod sockets;
+pub mod load;
 pub mod stats;
 pub mod spec;
 pub mod hierarchy;

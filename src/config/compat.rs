@@ -33,7 +33,6 @@ const LAYERS: &str = "the runtime says itself where a container's layer is";
 const HINTS: &str = "hints for containers of no runtime are not read";
 const DEADLINE: &str = "every question to a runtime has a deadline of its own";
 const DEPRECATED: &str = "it has none in cAdvisor either; use env_metadata_whitelist";
-const LOAD: &str = "load averages are not read yet";
 const USAGE: &str = "it has none in cAdvisor either";
 const CLEAR: &str = "nothing is ever written to a monitored process";
 const STDERR: &str = "the log always goes to stderr; let the service manager store it";
@@ -111,7 +110,6 @@ pub static COMPAT_FLAGS: &[CompatFlag] = &[
     value("bq_project_id", BIGQUERY),
     value("bq_account", BIGQUERY),
     value("bq_credentials_file", BIGQUERY),
-    off("enable_load_reader", LOAD),
     off("log_cadvisor_usage", USAGE),
     off("docker-tls", TLS),
     value("docker-tls-cert", TLS),

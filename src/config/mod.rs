@@ -15,6 +15,7 @@ pub mod go_flags;
 pub mod kinds;
 pub mod limits;
 pub mod load;
+mod runtimes;
 mod setting;
 pub mod settings;
 pub mod suggest;
@@ -299,6 +300,8 @@ pub struct Containers {
 pub struct Metrics {
     enable: KindSet,
     disable: KindSet,
+    /// Whether the state of each task is read, if the kind `cpuLoad` is on.
+    pub load_reader: bool,
     /// What is done to know the disk usage of containers, if that is said.
     disk_usage: Option<DiskUsage>,
     /// Prefixes of environment variables that become labels; empty: none.
@@ -345,6 +348,7 @@ impl Default for Metrics {
         Self {
             enable: KindSet::EMPTY,
             disable: kinds::DISABLED_BY_DEFAULT,
+            load_reader: false,
             disk_usage: None,
             env_prefix_whitelist: Vec::new(),
             page: PageOptions::default(),

@@ -6,7 +6,7 @@ use super::Config;
 pub type Apply = fn(&mut Config, &str) -> Result<(), String>;
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// Its name with underscores: the key in the file, and the flag as cAdvisor would spell it.
     pub name: &'static str,
@@ -41,4 +41,29 @@ impl Setting {
     pub fn is_bool(&self) -> bool {
         self.value.is_empty()
     }
+}
+
+/// A row.
+pub(super) const fn row(
+    name: &'static str,
+    group: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+    apply: Apply,
+) -> Setting {
+    Setting {
+        name,
+        group,
+        value,
+        default,
+        help,
+        apply,
+    }
+}
+
+/// Puts a value in its place, if there is one.
+pub(super) fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
 }

@@ -4,17 +4,19 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
+use super::runtimes;
 pub use super::setting::{Apply, Setting};
+use super::setting::{row, set};
 use super::values::{
-    ask, boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number,
-    path, positive, size, url_path,
+    boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number, path,
+    positive, size, url_path,
 };
 use super::{
     DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
     MIN_JOURNAL_BYTES, Profile, Storage, limits,
 };
-use crate::runtime::RuntimeSettings;
 
 /// The setting of this name (with underscores).
 pub fn find(name: &str) -> Option<&'static Setting> {
@@ -25,32 +27,16 @@ const SERVE: &str = "Where to answer";
 const POLL: &str = "Polling";
 const KEEP: &str = "Keeping";
 const PICK: &str = "Which containers and metrics";
-const NAMES: &str = "Names from container runtimes";
 const ROOTS: &str = "Where the kernel's files are";
 const PROCESS: &str = "The process";
 const COMPAT: &str = "";
 
-const fn row(
-    name: &'static str,
-    group: &'static str,
-    value: &'static str,
-    default: &'static str,
-    help: &'static str,
-    apply: Apply,
-) -> Setting {
-    Setting {
-        name,
-        group,
-        value,
-        default,
-        help,
-        apply,
-    }
-}
-
 /// Every setting. Within one layer they are applied in this order: of two rows that say the same
 /// thing in two ways, the later one wins.
-pub static SETTINGS: &[Setting] = &[
+pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| [OWN, runtimes::ROWS].concat());
+
+/// All but those about container runtimes.
+const OWN: &[Setting] = &[
     row("port", COMPAT, "PORT", "8080", "TCP port", |c, v| {
         c.server.port = Some(number(v, "a port: a number from 0 to 65535")?);
         c.server.listen.clear();
@@ -334,6 +320,14 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.metrics.enable, KindSet::parse(v)),
     ),
     row(
+        "enable_load_reader",
+        PICK,
+        "",
+        "false",
+        "Count what each task does, for load averages: some microseconds a task at every poll",
+        |c, v| set(&mut c.metrics.load_reader, boolean(v)),
+    ),
+    row(
         "disk_usage",
         PICK,
         "HOW",
@@ -437,96 +431,6 @@ pub static SETTINGS: &[Setting] = &[
         "none",
         "Environment variables that start so become labels",
         |c, v| set(&mut c.metrics.env_prefix_whitelist, Ok(list(v))),
-    ),
-    row(
-        "docker",
-        NAMES,
-        "ENDPOINT",
-        "unix:///var/run/docker.sock",
-        "Docker: unix:///path or tcp://HOST:PORT; empty: do not ask it",
-        |c, v| {
-            set(
-                &mut c.runtimes.docker,
-                ask(v, RuntimeSettings::default().docker),
-            )
-        },
-    ),
-    row(
-        "podman",
-        NAMES,
-        "ENDPOINT",
-        "unix:///var/run/podman/podman.sock",
-        "Podman; empty: do not ask it",
-        |c, v| {
-            set(
-                &mut c.runtimes.podman,
-                ask(v, RuntimeSettings::default().podman),
-            )
-        },
-    ),
-    row(
-        "podman_storage",
-        NAMES,
-        "DIR",
-        "/var/lib/containers/storage",
-        "Podman's files, read while it does not listen; empty: do not",
-        |c, v| {
-            c.runtimes.podman_storage = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
-            Ok(())
-        },
-    ),
-    row(
-        "containerd",
-        NAMES,
-        "ENDPOINT",
-        "/run/containerd/containerd.sock",
-        "containerd; empty: do not ask it",
-        |c, v| {
-            set(
-                &mut c.runtimes.containerd,
-                ask(v, RuntimeSettings::default().containerd),
-            )
-        },
-    ),
-    row(
-        "containerd_namespace",
-        NAMES,
-        "LIST",
-        "all",
-        "The namespaces of containerd to look at",
-        |c, v| set(&mut c.runtimes.containerd_namespaces, Ok(list(v))),
-    ),
-    row(
-        "cri",
-        NAMES,
-        "ENDPOINT",
-        "/run/containerd/containerd.sock",
-        "A Kubernetes runtime that is not CRI-O; empty: do not ask it",
-        |c, v| set(&mut c.runtimes.cri, ask(v, RuntimeSettings::default().cri)),
-    ),
-    row(
-        "crio",
-        NAMES,
-        "ENDPOINT",
-        "/var/run/crio/crio.sock",
-        "CRI-O; empty: do not ask it",
-        |c, v| {
-            set(
-                &mut c.runtimes.crio,
-                ask(v, RuntimeSettings::default().crio),
-            )
-        },
-    ),
-    row(
-        "user_runtimes",
-        NAMES,
-        "DIR",
-        "/run/user",
-        "Where users have the sockets of their Docker and Podman; empty: do not ask those",
-        |c, v| {
-            c.runtimes.users = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
-            Ok(())
-        },
     ),
     row(
         "cgroup_root",
@@ -634,8 +538,3 @@ pub static SETTINGS: &[Setting] = &[
 
 /// More threads than this answer nothing faster.
 const MAX_PROCS: usize = 256;
-
-fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
-    *place = value?;
-    Ok(())
-}

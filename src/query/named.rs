@@ -5,9 +5,14 @@ use std::sync::Arc;
 
 use super::{QueryError, View};
 use crate::cgroup::{CgroupPath, ContainerName};
+use crate::event::{Event, EventKind};
 use crate::handler::Handler;
 use crate::runtime::{Identity, State};
 use crate::units::{NS_PER_SEC, Timestamp};
+
+/// How far apart the end of a container and that of its cgroup may be: a container that was started
+/// again has had other ends.
+const SAME_END_NS: u64 = 10 * NS_PER_SEC;
 
 impl View {
     /// The containers of a runtime's namespace (`docker`, `podman`, `crio`, `containerd`), by cgroup.
@@ -65,6 +70,27 @@ impl View {
             let id = CgroupPath::of(name).own_container()?;
             self.names().get(id)
         })
+    }
+
+    /// Fills in the exit codes that runtimes have told since the events happened: a cgroup goes before its
+    /// runtime says how the container ended.
+    pub(super) fn tell_exit_codes(&self, events: &mut [Event]) {
+        for event in events {
+            let EventKind::ContainerDeletion { exit_code } = &mut event.kind else {
+                continue;
+            };
+            if exit_code.is_none()
+                && let Some(identity) = self.last_identity(&event.container)
+                && let Some(State::Exited {
+                    code,
+                    finished: Some(finished),
+                    ..
+                }) = identity.state
+                && finished.0.abs_diff(event.timestamp.0) <= SAME_END_NS
+            {
+                *exit_code = code;
+            }
+        }
     }
 
     fn has_ended(&self, namespace: &str, name: &str) -> bool {

@@ -393,9 +393,11 @@ impl View {
         self.inner.layers.set_location(name, location)
     }
 
-    /// Past events, oldest first.
+    /// Past events, oldest first, with the exit codes that runtimes have told since.
     pub fn past_events(&self, request: &EventRequest) -> Vec<Event> {
-        self.inner.bus.past(request)
+        let mut past = self.inner.bus.past(request);
+        self.tell_exit_codes(&mut past);
+        past
     }
 
     /// Events from now on.

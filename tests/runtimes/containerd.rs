@@ -5,10 +5,8 @@ use std::time::Duration;
 use cgauge::runtime::{ContainerdLink, Endpoint, State};
 
 use super::containerd_host::{Containerd, IMAGE, needs_containerd};
-use super::follow::{Followed, wait_for_sleep};
+use super::follow::{Followed, SLEEP, wait_for_sleep};
 use crate::support::{SOON, shared, wait_until};
-
-const SLEEP: &str = "exec /bin/busybox sleep 100000";
 
 pub fn link(containerd: &Containerd) -> ContainerdLink {
     let endpoint = Endpoint::Unix(containerd.socket());

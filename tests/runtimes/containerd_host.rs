@@ -18,8 +18,9 @@ const PROGRAMS: [&str; 5] = ["containerd", "ctr", "runc", "tar", "sha256sum"];
 /// Where Debian's busybox-static puts it.
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
-/// The image that containers are made from, and the one of sandboxes.
-pub const IMAGE: &str = "cgauge.test/busybox:1";
+/// The image that containers are made from, and the one of sandboxes. Whoever lacks it asks this
+/// machine for it, and no other.
+pub const IMAGE: &str = "localhost/cgauge/busybox:1";
 
 /// The namespace of CRI.
 pub const K8S: &str = "k8s.io";
@@ -92,6 +93,8 @@ state = "{at}/state"
 address = "{at}/c.sock"
 [ttrpc]
 address = "{at}/c.sock.ttrpc"
+[plugins."io.containerd.nri.v1.nri"]
+disable = true
 [plugins."io.containerd.internal.v1.opt"]
 path = "{at}/opt"
 [plugins."io.containerd.grpc.v1.cri"]

@@ -7,6 +7,9 @@ use cgauge::runtime::{Identity, Link, LinkState, LinkStatus, Names};
 
 use crate::support::{SOON, wait_for, wait_until};
 
+/// What a container does that only has to be there.
+pub const SLEEP: &str = "exec /bin/busybox sleep 100000";
+
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 

@@ -6,6 +6,7 @@ mod cri;
 mod docker;
 mod dockerd;
 mod follow;
+mod program;
 mod place;
 mod podman;
 mod watched;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Cgroup, ReadContext};
 use crate::cgroup::file::ReadBuffer;
 use crate::cgroup::hierarchy::HierarchyId;
+use crate::cgroup::load;
 use crate::cgroup::members;
 use crate::cgroup::path::CgroupPath;
 use crate::cgroup::sockets::SOCKET_KINDS;
@@ -37,7 +38,7 @@ impl Cgroup {
                 first_pid(buffer.read(fd).ok()?)
             };
             let within = || CgroupPath::of(name).own_container().map(|_| INSIDE);
-            first("cgroup.procs").or_else(|| within()?.into_iter().find_map(|inside| first(inside)))
+            first("cgroup.procs").or_else(|| within()?.into_iter().find_map(first))
         };
         out.network = self.member.read(
             &namespaces,
@@ -92,6 +93,26 @@ impl Cgroup {
         let pids = members::pids_below(&path);
         out.sched = self.sched.read(context.namespaces.procfs(), &pids);
         self.plan.sched_cost.record(started.elapsed());
+    }
+
+    pub(super) fn read_load(&mut self, context: &mut ReadContext, out: &mut Sample) {
+        let started = Instant::now();
+        let Some(hierarchy) = self.first_hierarchy() else {
+            return;
+        };
+        let Some(directory) = &mut self.directories[hierarchy.index()] else {
+            return;
+        };
+        let mut open = |file| directory.open(&self.name, &self.plan, hierarchy, file);
+        let Ok(fd) = open("tasks").or_else(|_| open("cgroup.threads")) else {
+            return;
+        };
+        let Some(tasks) = (context.buffer.read_records(fd).ok()).and_then(load::tasks) else {
+            return;
+        };
+        out.load = load::states(context.namespaces.procfs(), &tasks);
+        self.load.update(&mut out.load, started);
+        self.plan.load_cost.record(started.elapsed());
     }
 }
 

@@ -17,6 +17,7 @@ use super::error::{Failure, ReadError};
 use super::file::{FdBudget, Keep, Kept, ReadBuffer, open_directory};
 use super::hierarchy::{HierarchyId, Mode};
 use super::kind::MetricKind;
+use super::load::LoadAverage;
 use super::members::SchedTotals;
 use super::name::ContainerName;
 use super::network::{Interfaces, Member, NetworkNamespaces};
@@ -95,6 +96,7 @@ pub struct Cgroup {
     clock: Instant,
     member: Member,
     sched: SchedTotals,
+    load: LoadAverage,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +132,7 @@ impl Cgroup {
             clock: Instant::now(),
             member: Member::default(),
             sched: SchedTotals::default(),
+            load: LoadAverage::default(),
         }
     }
 
@@ -268,6 +271,9 @@ impl Cgroup {
         }
         if plan.kinds.contains(MetricKind::Sched) {
             self.read_sched(context, out);
+        }
+        if plan.load {
+            self.read_load(context, out);
         }
         self.end_poll();
         if found { Outcome::Read } else { Outcome::Gone }

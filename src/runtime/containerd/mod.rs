@@ -43,6 +43,10 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// the shim of every container for this.
 const LISTING: Duration = Duration::from_secs(600);
 
+/// How long a listing waits for what it does not say itself, so that a name comes with all that belongs
+/// to it and the series of metrics change once. A snapshotter that hangs is not waited for.
+const COMPLETE_FIRST: Duration = Duration::from_secs(5);
+
 /// Containers at most that are taken from one listing.
 const MAX_CONTAINERS: usize = 20_000;
 
@@ -118,9 +122,8 @@ impl Link for ContainerdLink {
         let mut events = session.subscribe().await;
         // Its answer also says that the subscription, sent before, has been read.
         let version = session.version().await?;
-        let sparse = session.list().await?;
+        session.list().await?;
         status.connected(version);
-        session.complete(sparse).await?;
 
         let mut heartbeat = interval(HEARTBEAT);
         let mut listing = interval(LISTING);
@@ -138,10 +141,7 @@ impl Link for ContainerdLink {
                     Err(why) => return Err(connection.error("Events.Subscribe", &why)),
                 },
                 _ = heartbeat.tick() => drop(session.version().await?),
-                _ = listing.tick() => {
-                    let sparse = session.list().await?;
-                    session.complete(sparse).await?;
-                }
+                _ = listing.tick() => session.list().await?,
             }
         }
     }
@@ -175,17 +175,34 @@ impl Session<'_> {
         Ok(asked.await?.version)
     }
 
-    /// Tells all containers by what a listing says. Returns the ids of those about which something
-    /// is left to be asked.
-    async fn list(&mut self) -> Result<Vec<(String, Snapshot)>, LinkError> {
+    /// Lists everything, asks what no listing says, and tells all of it.
+    async fn list(&mut self) -> Result<(), LinkError> {
         let mut all = Vec::new();
-        let mut sparse = Vec::new();
         for namespace in self.namespaces().await? {
-            self.list_namespace(&namespace, &mut all, &mut sparse)
-                .await?;
+            self.list_namespace(&namespace, &mut all).await?;
         }
-        self.names.replace_all(Runtime::Containerd, all);
-        Ok(sparse)
+        let mut filled = 0;
+        let mut digests = HashMap::new();
+        let complete = async {
+            for (identity, snapshot) in &mut all {
+                self.fill(identity, snapshot, &mut digests).await?;
+                filled += 1;
+            }
+            Ok(())
+        };
+        if let Ok(done) = tokio::time::timeout(COMPLETE_FIRST, complete).await {
+            done?;
+        }
+        let rest = all.split_off(filled);
+        let late = rest.iter().map(|(identity, _)| identity.clone());
+        let told = all.into_iter().map(|(identity, _)| identity);
+        self.names
+            .replace_all(Runtime::Containerd, told.chain(late).collect());
+        for (mut identity, snapshot) in rest {
+            self.fill(&mut identity, &snapshot, &mut digests).await?;
+            self.names.put(identity);
+        }
+        Ok(())
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, LinkError> {
@@ -204,8 +221,7 @@ impl Session<'_> {
     async fn list_namespace(
         &self,
         namespace: &str,
-        all: &mut Vec<Identity>,
-        sparse: &mut Vec<(String, Snapshot)>,
+        all: &mut Vec<(Identity, Snapshot)>,
     ) -> Result<(), LinkError> {
         let Some(channel) = self.connection.channel_in(namespace) else {
             return Ok(());
@@ -243,10 +259,7 @@ impl Session<'_> {
                 }
                 carry_over(&before, &mut identity);
             }
-            if snapshot.is_wanted(&identity) {
-                sparse.push((identity.id.clone(), snapshot));
-            }
-            all.push(identity);
+            all.push((identity, snapshot));
         }
         Ok(())
     }
@@ -267,19 +280,6 @@ impl Session<'_> {
             false => (task.container_id.clone(), task),
         };
         Ok(Some(answer.tasks.into_iter().map(by_container).collect()))
-    }
-
-    /// Asks what no listing says.
-    async fn complete(&self, sparse: Vec<(String, Snapshot)>) -> Result<(), LinkError> {
-        let mut digests = HashMap::new();
-        for (id, snapshot) in sparse {
-            if let Some(identity) = self.names.claim(Runtime::Containerd, &id) {
-                let mut identity = Identity::clone(&identity);
-                self.fill(&mut identity, &snapshot, &mut digests).await?;
-                self.names.put(identity);
-            }
-        }
-        Ok(())
     }
 
     /// Adds the writable layer and the image's digest.
@@ -473,15 +473,6 @@ impl Snapshot {
 
     fn is_there(&self) -> bool {
         !self.snapshotter.is_empty() && !self.key.is_empty()
-    }
-
-    /// Whether asking would add anything.
-    fn is_wanted(&self, identity: &Identity) -> bool {
-        let no_digest = identity
-            .image
-            .as_ref()
-            .is_some_and(|image| image.digest.is_none());
-        no_digest || (identity.writable_layer.is_none() && self.is_there())
     }
 }
 

@@ -18,6 +18,10 @@ use crate::units::Timestamp;
 /// Sandboxes and containers at most that are taken from one listing.
 const MAX_CONTAINERS: usize = 20_000;
 
+/// How long a listing waits for the statuses of what is new, so that a name comes with all that belongs
+/// to it and the series of metrics change once. Thousands take a few seconds; what hangs comes later.
+const COMPLETE_FIRST: Duration = Duration::from_secs(5);
+
 /// The version of the question about the version: the same since the first CRI.
 const VERSION: &str = "0.1.0";
 
@@ -94,7 +98,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Lists everything, tells what is new or has changed, and asks about that. Returns how long the
+    /// Lists everything, asks about what is new or has changed, and tells that. Returns how long the
     /// runtime took to list.
     pub async fn list(&mut self) -> Result<Duration, LinkError> {
         let began = Instant::now();
@@ -129,17 +133,14 @@ impl<'a> Session<'a> {
                 fresh.push(describe::container(runtime, listed, &self.sandboxes));
             }
         }
-        let first = self.seen.is_empty();
-        let before = std::mem::replace(&mut self.seen, now);
-        let ids: Vec<_> = fresh
-            .iter()
-            .map(|one| (one.id.clone(), one.is_sandbox))
-            .collect();
         for identity in &mut fresh {
             if let Some(told) = self.names.claim(runtime, &identity.id) {
                 describe::carry_over(&told, identity);
             }
         }
+        let first = self.seen.is_empty();
+        let before = std::mem::replace(&mut self.seen, now);
+        let rest = self.complete(&mut fresh).await?;
         if first {
             // What was told over an earlier connection and is there no more is forgotten, too.
             self.names.replace_all(runtime, fresh);
@@ -151,10 +152,31 @@ impl<'a> Session<'a> {
                 self.sandboxes.remove(id);
             }
         }
-        for (id, is_sandbox) in ids {
+        for (id, is_sandbox) in rest {
             self.ask(&id, Some(is_sandbox)).await?;
         }
         Ok(took)
+    }
+
+    /// Adds to each what its status says, so that it is told once. Returns those that there was no
+    /// time for.
+    async fn complete(&mut self, fresh: &mut [Identity]) -> Result<Vec<(String, bool)>, LinkError> {
+        let mut asked = 0;
+        let all = async {
+            for identity in fresh.iter_mut() {
+                let kind = Some(identity.is_sandbox);
+                if let Some(status) = self.status(&identity.id, kind).await? {
+                    *identity = status;
+                }
+                asked += 1;
+            }
+            Ok(())
+        };
+        if let Ok(done) = tokio::time::timeout(COMPLETE_FIRST, all).await {
+            done?;
+        }
+        let rest = fresh.iter().skip(asked);
+        Ok(rest.map(|one| (one.id.clone(), one.is_sandbox)).collect())
     }
 
     /// Notes what a listing says of one; whether it said something else before.
@@ -177,20 +199,27 @@ impl<'a> Session<'a> {
         id: &str,
         is_sandbox: Option<bool>,
     ) -> Result<Option<Option<State>>, LinkError> {
-        let identity = match is_sandbox {
-            Some(true) => self.ask_sandbox(id).await?,
-            Some(false) => self.ask_container(id).await?,
-            None => match self.ask_container(id).await? {
-                None => self.ask_sandbox(id).await?,
-                found => found,
-            },
-        };
-        let Some(identity) = identity else {
+        let Some(identity) = self.status(id, is_sandbox).await? else {
             return Ok(None);
         };
         let state = identity.state.clone();
         self.names.put(identity);
         Ok(Some(state))
+    }
+
+    async fn status(
+        &mut self,
+        id: &str,
+        is_sandbox: Option<bool>,
+    ) -> Result<Option<Identity>, LinkError> {
+        match is_sandbox {
+            Some(true) => self.ask_sandbox(id).await,
+            Some(false) => self.ask_container(id).await,
+            None => match self.ask_container(id).await? {
+                None => self.ask_sandbox(id).await,
+                found => Ok(found),
+            },
+        }
     }
 
     async fn ask_sandbox(&mut self, id: &str) -> Result<Option<Identity>, LinkError> {

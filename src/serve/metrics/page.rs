@@ -77,6 +77,18 @@ impl Container {
         self
     }
 
+    /// Its name.
+    pub fn name(&self) -> &ContainerName {
+        &self.name
+    }
+
+    /// The same container with other labels.
+    #[must_use]
+    pub fn labelled(mut self, labels: Arc<LabelSet>) -> Self {
+        self.labels = labels;
+        self
+    }
+
     /// The same container, as its runtime knows it.
     #[must_use]
     pub fn known(mut self, identity: Option<Arc<Identity>>) -> Self {

@@ -11,9 +11,10 @@ use crate::cgroup::kind::MetricKind::{self, *};
 
 /// All families, by name.
 pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let groups: [(Option<MetricKind>, &[Family]); 27] = [
+    let groups: [(Option<MetricKind>, &[Family]); 28] = [
         (Some(Cpu), cpu::FAMILIES),
         (Some(Sched), processes::SCHED),
+        (Some(CpuLoad), processes::LOAD),
         (Some(Memory), memory::FAMILIES),
         (Some(OomEvent), memory::OOM),
         (Some(Hugetlb), memory::HUGETLB),

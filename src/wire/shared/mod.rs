@@ -6,6 +6,7 @@ pub mod history;
 pub mod identity;
 pub mod io;
 pub mod limit;
+pub mod load;
 pub mod memory;
 pub mod name;
 pub mod network;

@@ -78,6 +78,19 @@ impl Driver {
         self.runtime.block_on(answer).unwrap().into_inner()
     }
 
+    /// A call that needs the image: CRI learns a moment later what `ctr` has imported.
+    fn call_with_image<T, F>(&self, call: impl Fn(RuntimeServiceClient<Channel>) -> F) -> T
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        wait_until(SOON, "the image is known", || {
+            match self.runtime.block_on(call(self.client.clone())) {
+                Err(status) if status.message().contains("image") => None,
+                answer => Some(answer.unwrap().into_inner()),
+            }
+        })
+    }
+
     /// Makes a pod without containers on the node's network.
     pub fn run_pod(&self, name: &str, cgroup: &str) -> Pod {
         let labels = kubelet_labels(name);
@@ -101,9 +114,14 @@ impl Driver {
         let request = RunPodSandboxRequest {
             config: Some(config.clone()),
         };
-        let mut client = self.client.clone();
-        let id = self.call(client.run_pod_sandbox(request)).pod_sandbox_id;
-        Pod { id, config }
+        let made = self.call_with_image(|mut client| {
+            let request = request.clone();
+            async move { client.run_pod_sandbox(request).await }
+        });
+        Pod {
+            id: made.pod_sandbox_id,
+            config,
+        }
     }
 
     /// Starts a container in a pod. A memory limit of 0 is none.
@@ -174,8 +192,11 @@ impl Driver {
             config: Some(config),
             sandbox_config: Some(pod.config.clone()),
         };
-        let mut client = self.client.clone();
-        self.call(client.create_container(request)).container_id
+        let made = self.call_with_image(|mut client| {
+            let request = request.clone();
+            async move { client.create_container(request).await }
+        });
+        made.container_id
     }
 
     /// Stops a container at once and removes it.

@@ -7,13 +7,11 @@ use cgauge::runtime::{CriLink, Endpoint, LinkState, Runtime, RuntimeStats, State
 
 use self::driver::Driver;
 use super::containerd_host::{Containerd, IMAGE, K8S, needs_containerd};
-use super::follow::{Followed, wait_for_sleep};
+use super::follow::{Followed, SLEEP, wait_for_sleep};
 use crate::support::{SOON, shared, wait_until};
 
 mod cost;
-mod driver;
-
-const SLEEP: &str = "exec /bin/busybox sleep 100000";
+pub mod driver;
 
 fn link(containerd: &Containerd) -> CriLink {
     let endpoint = Endpoint::Unix(containerd.socket());

@@ -155,6 +155,7 @@ fn page(files: Files, v1: bool) -> String {
         per_cpu: true,
         huge_page_sizes: vec![2 << 20],
         network: true,
+        load: true,
     };
     let plan = Arc::new(Plan::new(Arc::new(hierarchies), &options));
     let name = ContainerName::from_request("/box");
