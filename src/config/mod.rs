@@ -15,6 +15,7 @@ pub mod go_flags;
 pub mod kinds;
 pub mod limits;
 pub mod load;
+mod runtimes;
 mod setting;
 pub mod settings;
 pub mod suggest;

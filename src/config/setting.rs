@@ -6,7 +6,7 @@ use super::Config;
 pub type Apply = fn(&mut Config, &str) -> Result<(), String>;
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// Its name with underscores: the key in the file, and the flag as cAdvisor would spell it.
     pub name: &'static str,
@@ -48,7 +48,6 @@ pub(super) const SERVE: &str = "Where to answer";
 pub(super) const POLL: &str = "Polling";
 pub(super) const KEEP: &str = "Keeping";
 pub(super) const PICK: &str = "Which containers and metrics";
-pub(super) const NAMES: &str = "Names from container runtimes";
 pub(super) const ROOTS: &str = "Where the kernel's files are";
 pub(super) const PROCESS: &str = "The process";
 pub(super) const COMPAT: &str = "";

@@ -3,21 +3,19 @@
 //! Flag, variable and file key all come from the same row, so that they cannot drift apart.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::sync::LazyLock;
 
+use super::runtimes;
 pub use super::setting::{Apply, Setting};
-use super::setting::{
-    COMPAT, KEEP, MAX_PROCS, NAMES, PICK, POLL, PROCESS, ROOTS, SERVE, row, set, warn,
-};
+use super::setting::{COMPAT, KEEP, MAX_PROCS, PICK, POLL, PROCESS, ROOTS, SERVE, row, set, warn};
 use super::values::{
-    ask, boolean, check, cores, disk_usage, duration, factor, list, listen, log_filter, non_empty,
+    boolean, check, cores, disk_usage, duration, factor, list, listen, log_filter, non_empty,
     number, optional_path, path, paths, positive, size, url_path,
 };
 use super::{
     KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, MIN_JOURNAL_BYTES,
     Profile, Storage, limits,
 };
-use crate::runtime::RuntimeSettings;
 
 /// The setting of this name (with underscores).
 pub fn find(name: &str) -> Option<&'static Setting> {
@@ -26,7 +24,10 @@ pub fn find(name: &str) -> Option<&'static Setting> {
 
 /// Every setting. Within one layer they are applied in this order: of two rows that say the same
 /// thing in two ways, the later one wins.
-pub static SETTINGS: &[Setting] = &[
+pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| [OWN, runtimes::ROWS].concat());
+
+/// All but those about container runtimes.
+const OWN: &[Setting] = &[
     row("port", COMPAT, "PORT", "8080", "TCP port", |c, v| {
         c.server.port = Some(number(v, "a port: a number from 0 to 65535")?);
         c.server.listen.clear();
@@ -399,96 +400,6 @@ pub static SETTINGS: &[Setting] = &[
         "none",
         "Environment variables that start so become labels",
         |c, v| set(&mut c.metrics.env_prefix_whitelist, Ok(list(v))),
-    ),
-    row(
-        "docker",
-        NAMES,
-        "ENDPOINT",
-        "unix:///var/run/docker.sock",
-        "Docker: unix:///path or tcp://HOST:PORT; empty: do not ask it",
-        |c, v| {
-            set(
-                &mut c.runtimes.docker,
-                ask(v, RuntimeSettings::default().docker),
-            )
-        },
-    ),
-    row(
-        "podman",
-        NAMES,
-        "ENDPOINT",
-        "unix:///var/run/podman/podman.sock",
-        "Podman; empty: do not ask it",
-        |c, v| {
-            set(
-                &mut c.runtimes.podman,
-                ask(v, RuntimeSettings::default().podman),
-            )
-        },
-    ),
-    row(
-        "podman_storage",
-        NAMES,
-        "DIR",
-        "/var/lib/containers/storage",
-        "Podman's files, read while it does not listen; empty: do not",
-        |c, v| {
-            c.runtimes.podman_storage = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
-            Ok(())
-        },
-    ),
-    row(
-        "containerd",
-        NAMES,
-        "ENDPOINT",
-        "/run/containerd/containerd.sock",
-        "containerd; empty: do not ask it",
-        |c, v| {
-            set(
-                &mut c.runtimes.containerd,
-                ask(v, RuntimeSettings::default().containerd),
-            )
-        },
-    ),
-    row(
-        "containerd_namespace",
-        NAMES,
-        "LIST",
-        "all",
-        "The namespaces of containerd to look at",
-        |c, v| set(&mut c.runtimes.containerd_namespaces, Ok(list(v))),
-    ),
-    row(
-        "cri",
-        NAMES,
-        "ENDPOINT",
-        "/run/containerd/containerd.sock",
-        "A Kubernetes runtime that is not CRI-O; empty: do not ask it",
-        |c, v| set(&mut c.runtimes.cri, ask(v, RuntimeSettings::default().cri)),
-    ),
-    row(
-        "crio",
-        NAMES,
-        "ENDPOINT",
-        "/var/run/crio/crio.sock",
-        "CRI-O; empty: do not ask it",
-        |c, v| {
-            set(
-                &mut c.runtimes.crio,
-                ask(v, RuntimeSettings::default().crio),
-            )
-        },
-    ),
-    row(
-        "user_runtimes",
-        NAMES,
-        "DIR",
-        "/run/user",
-        "Where users have the sockets of their Docker and Podman; empty: do not ask those",
-        |c, v| {
-            c.runtimes.users = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
-            Ok(())
-        },
     ),
     row(
         "cgroup_root",

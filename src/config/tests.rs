@@ -584,7 +584,7 @@ proptest::proptest! {
             proptest::prop_assert!(!error.to_string().contains('\n'), "{error}");
         }
         for word in &words {
-            for setting in settings::SETTINGS {
+            for setting in settings::SETTINGS.iter() {
                 let _ = (setting.apply)(&mut Config::default(), word);
             }
         }
