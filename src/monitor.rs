@@ -17,7 +17,7 @@ use crate::cgroup::file::FdBudget;
 use crate::cgroup::hierarchy::DetectError;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
-use crate::cgroup::{ContainerName, Hierarchies, Mode};
+use crate::cgroup::{CgroupPath, ContainerName, Hierarchies, Mode};
 use crate::event::{EventBus, EventLimits, Past};
 use crate::handler::{Housekeeping, Sampler};
 use crate::journal::{self, Journal};
@@ -26,7 +26,7 @@ use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots, disk_usage};
 use crate::query::View;
 use crate::query::view::Inner;
-use crate::runtime::{RuntimeSettings, Supervisor};
+use crate::runtime::{Names, RuntimeSettings, Supervisor};
 use crate::self_metrics::SelfMetrics;
 use crate::source::SourceEvent;
 use crate::source::kmsg_reader::KmsgReader;
@@ -379,12 +379,12 @@ impl MonitorBuilder {
         let walker = match self.disk_usage {
             disk_usage::Mode::Off => None,
             mode => {
-                let registry = Arc::clone(&registry);
+                let (registry, named) = (Arc::clone(&registry), Arc::clone(&runtimes));
                 let walker = disk_usage::Walker::spawn(
                     mode,
                     Arc::clone(&node),
                     Arc::clone(&hierarchies),
-                    Box::new(move || containers_of(&registry)),
+                    Box::new(move || containers_of(&registry, named.names())),
                     Arc::clone(&layers),
                     Arc::clone(&metrics),
                 );
@@ -462,13 +462,19 @@ struct Running {
 }
 
 /// The containers whose disk usage is measured: all but the root, whose file systems are the node's.
-fn containers_of(registry: &Registry) -> Vec<disk_usage::Container> {
+/// With the layer that a runtime names, unless it is a user's own runtime: what that says is not where
+/// a walk by root goes.
+fn containers_of(registry: &Registry, names: &Names) -> Vec<disk_usage::Container> {
     let handlers = registry.within(&ContainerName::root());
     let containers = handlers.iter().filter(|handler| !handler.name().is_root());
     containers
         .map(|handler| disk_usage::Container {
             name: handler.name().clone(),
             incarnation: handler.incarnation(),
+            layer: Some(handler.name())
+                .filter(|name| !name.as_bytes().starts_with(b"/user.slice/"))
+                .and_then(|name| names.get(CgroupPath::of(name).own_container()?))
+                .and_then(|identity| identity.writable_layer.clone()),
         })
         .collect()
 }

@@ -54,6 +54,8 @@ pub struct Container {
     pub name: ContainerName,
     /// Which of the containers of that name.
     pub incarnation: u64,
+    /// Where its runtime says that its layer is: for one whose mount table may not be read.
+    pub layer: Option<PathBuf>,
 }
 
 /// Where a container's files are, as its runtime says: paths as the node names them.

@@ -119,6 +119,7 @@ pub(crate) mod tests {
         Container {
             name: ContainerName::from_request("/a"),
             incarnation,
+            layer: None,
         }
     }
 

@@ -214,6 +214,14 @@ impl Work {
         for container in &containers {
             if let Some(location) = self.store.location(&container.name) {
                 wanted.insert(container.name.clone(), location);
+            } else if let Some(layer) = &container.layer {
+                // Behind the mount table, which says what the processes really see.
+                wanted
+                    .entry(container.name.clone())
+                    .or_insert_with(|| Location {
+                        layer: layer.clone(),
+                        extra: None,
+                    });
             }
         }
         self.targets.retain(|name, target| {
@@ -303,6 +311,7 @@ impl Work {
         let container = Container {
             name: name.clone(),
             incarnation: target.incarnation,
+            layer: None,
         };
         let location = target.location.clone();
         match self.measure(&container, location) {

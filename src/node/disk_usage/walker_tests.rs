@@ -22,9 +22,15 @@ fn name() -> ContainerName {
 impl Setting {
     /// A container whose process 7 has its root on an overlay; incarnation 0 is no container.
     fn new(mode: Mode) -> Self {
+        Self::with(mode, "7\n", None)
+    }
+
+    /// One with these processes, of which the runtime says where the layer is.
+    fn with(mode: Mode, processes: &str, layer: Option<&str>) -> Self {
+        let layer = layer.map(PathBuf::from);
         let tree = TestTree::new();
         tree.file("sys/cgroup/cgroup.controllers", "memory")
-            .file("sys/cgroup/docker/ab/cgroup.procs", "7\n")
+            .file("sys/cgroup/docker/ab/cgroup.procs", processes)
             .file(
                 "proc/7/mountinfo",
                 "2 1 0:60 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/var/layers/ab/diff,workdir=/w\n",
@@ -49,6 +55,7 @@ impl Setting {
             incarnation => vec![Container {
                 name: name(),
                 incarnation,
+                layer: layer.clone(),
             }],
         };
         let node = Arc::new(Node::read(setting.tree.roots.clone()));
@@ -88,6 +95,16 @@ impl Drop for Setting {
     fn drop(&mut self) {
         self.walker.take().into_iter().for_each(Walker::stop);
     }
+}
+
+#[test]
+fn a_runtime_says_where_a_layer_is_and_the_mount_table_knows_better() {
+    let setting = Setting::with(Mode::Walk, "", Some("/var/layers/ab/diff"));
+    let usage = setting.wait("a figure", |setting| setting.last(1));
+    assert_eq!(usage.inodes, Some(3));
+    let setting = Setting::with(Mode::Walk, "7\n", Some("/var/logs"));
+    let usage = setting.wait("a figure", |setting| setting.last(1));
+    assert_eq!(usage.inodes, Some(3), "the layer's, not those of the logs");
 }
 
 #[test]
