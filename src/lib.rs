@@ -20,6 +20,7 @@ pub mod node;
 pub mod event;
 pub mod source;
 pub mod cache;
+pub mod ledger;
 pub mod handler;
 pub mod manager;
 pub mod query;

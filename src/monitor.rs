@@ -18,8 +18,9 @@ use crate::cgroup::hierarchy::DetectError;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::{Hierarchies, Mode};
-use crate::event::{EventBus, EventLimits};
+use crate::event::{EventBus, EventLimits, OomKill};
 use crate::handler::{Housekeeping, Sampler};
+use crate::ledger::{Ledger, LedgerLimits};
 use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
 use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots};
@@ -28,6 +29,7 @@ use crate::query::view::Inner;
 use crate::self_metrics::SelfMetrics;
 use crate::source::SourceEvent;
 use crate::source::kmsg_reader::KmsgReader;
+use crate::source::oom::place;
 use crate::source::watcher::Watcher;
 
 /// How long [`MonitorBuilder::start`] waits for the first listing. A tree that takes longer is still
@@ -57,6 +59,7 @@ pub struct MonitorBuilder {
     listing_interval: Duration,
     history: Limits,
     events: EventLimits,
+    ledger: LedgerLimits,
     accept: Accept,
     skip_root: bool,
     read: ReadOptions,
@@ -75,6 +78,7 @@ impl Default for MonitorBuilder {
             listing_interval: Duration::from_secs(60),
             history: Limits::default(),
             events: EventLimits::default(),
+            ledger: LedgerLimits::default(),
             accept: Accept::default(),
             skip_root: false,
             read: ReadOptions {
@@ -166,6 +170,13 @@ impl MonitorBuilder {
     #[must_use]
     pub fn events(mut self, limits: EventLimits) -> Self {
         self.events = limits;
+        self
+    }
+
+    /// What the ledger may hold of containers that have gone.
+    #[must_use]
+    pub fn ledger(mut self, limits: LedgerLimits) -> Self {
+        self.ledger = limits;
         self
     }
 
@@ -268,10 +279,17 @@ impl MonitorBuilder {
         let metrics = Arc::new(SelfMetrics::default());
         let plan = Arc::new(Plan::new(Arc::clone(&hierarchies), &read));
         let budget = Arc::new(FdBudget::within_limits(self.max_open_files));
+        let procfs = roots.procfs.clone();
         let node = Arc::new(Node::read(roots));
         let bus = Arc::new(EventBus::new(self.events, Arc::clone(&metrics)));
         let registry = Arc::new(Registry::default());
-        let desk = Arc::new(OomDesk::new(Arc::clone(&bus), Arc::clone(&metrics)));
+        let ledger = Arc::new(Ledger::new(self.ledger, Arc::clone(&metrics)));
+        let desk = Arc::new(OomDesk::new(
+            Arc::clone(&registry),
+            Arc::clone(&ledger),
+            Arc::clone(&bus),
+            Arc::clone(&metrics),
+        ));
         let counted = Arc::clone(&desk);
         let sampler = Sampler::start(
             self.samplers,
@@ -290,6 +308,7 @@ impl MonitorBuilder {
             accept: self.accept,
             skip_root: self.skip_root,
             bus: Arc::clone(&bus),
+            ledger: Arc::clone(&ledger),
             node: Arc::clone(&node),
             node_interval: self.node_interval,
             metrics: Arc::clone(&metrics),
@@ -305,8 +324,10 @@ impl MonitorBuilder {
         // The log before the tree: a kill while the tree is being listed is not lost.
         let log = kmsg.and_then(|path| {
             let inlet = inlet.clone();
-            let on_kill = move |kill| {
-                inlet.send(SourceEvent::OomKill(Box::new(kill)));
+            let (hierarchies, procfs) = (Arc::clone(&hierarchies), procfs.clone());
+            let on_kill = move |kill: OomKill| {
+                let seen_in = place::of_victim(&kill, &procfs, &hierarchies);
+                inlet.send(SourceEvent::OomKill(Box::new(kill), seen_in));
             };
             KmsgReader::spawn(&path, Arc::clone(&metrics), on_kill)
                 .inspect_err(|error| {
@@ -333,6 +354,7 @@ impl MonitorBuilder {
             registry,
             sampler,
             bus,
+            ledger,
             node,
             plan,
             budget,

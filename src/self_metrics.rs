@@ -101,6 +101,12 @@ pub struct SelfMetrics {
     pub polls_late: Counter,
     /// Sampler threads, of which more are started while some are stuck.
     pub samplers: Gauge,
+    /// Lives of containers that have ended, kept in the ledger.
+    pub ledger_lives: Gauge,
+    /// The memory that they take, about.
+    pub ledger_bytes: Gauge,
+    /// Lives that the ledger let go before they were too old.
+    pub ledger_evicted: Counter,
     /// The HTTP server.
     pub http: HttpMetrics,
     /// Scrapes of `/metrics`.

@@ -5,6 +5,7 @@ use crate::cgroup::plan::ReadOptions;
 use crate::config::{Config, MetricKind};
 use crate::event::{EventLimits, EventType, TypeLimit};
 use crate::handler::Housekeeping;
+use crate::ledger::LedgerLimits;
 use crate::manager::Accept;
 use crate::monitor::{Monitor, MonitorBuilder};
 use crate::node::Roots;
@@ -40,6 +41,11 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
             ..Limits::default()
         })
         .events(event_limits(config))
+        .ledger(LedgerLimits {
+            age: storage.ledger_age,
+            number: storage.ledger_number,
+            ..LedgerLimits::default()
+        })
         .accept(Accept {
             runtime_only: containers.docker_only,
             prefixes: containers.raw_cgroup_prefixes.clone(),

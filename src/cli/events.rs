@@ -16,9 +16,9 @@ use super::event_line;
 use super::request::{Address, request_path, server};
 
 /// How long a server may take to accept, and then to begin its answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest list of past events that is taken.
-const MAX_LIST_BYTES: usize = 256 * 1024 * 1024;
+pub(super) const MAX_LIST_BYTES: usize = 256 * 1024 * 1024;
 /// The longest single event that is taken while streaming.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 /// As much of an error answer as is shown.
@@ -61,19 +61,7 @@ async fn ask(
                 ANSWER_TIMEOUT.as_secs()
             )
         })??;
-    let status = response.status();
-    if !status.is_success() {
-        let body = Limited::new(response.into_body(), MAX_ERROR_BYTES)
-            .collect()
-            .await;
-        let text = body
-            .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
-            .unwrap_or_default();
-        bail!(
-            "{shown} answers {status} to {path}: {}",
-            event_line::printable(text.trim())
-        );
-    }
+    let response = succeeded(response, shown, &path).await?;
     if args.follow {
         follow(response.into_body(), args.json, shown, out).await
     } else {
@@ -81,7 +69,30 @@ async fn ask(
     }
 }
 
-async fn get(server: &Address, path: &str) -> anyhow::Result<hyper::Response<Incoming>> {
+/// The answer, unless it says that something is wrong.
+pub(super) async fn succeeded(
+    response: hyper::Response<Incoming>,
+    shown: &Address,
+    path: &str,
+) -> anyhow::Result<hyper::Response<Incoming>> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = Limited::new(response.into_body(), MAX_ERROR_BYTES)
+        .collect()
+        .await;
+    let text = body
+        .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
+        .unwrap_or_default();
+    bail!(
+        "{shown} answers {status} to {path}: {}",
+        event_line::printable(text.trim())
+    );
+}
+
+/// Asks a server for a path.
+pub(super) async fn get(server: &Address, path: &str) -> anyhow::Result<hyper::Response<Incoming>> {
     let advice = || {
         format!(
             "no cgauge answers on {server}; start one with `cgauge run`, or say where it listens with --server"

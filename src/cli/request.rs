@@ -36,7 +36,12 @@ pub struct Server {
 
 /// `--server`, or else where `cgauge run` would listen with the same settings.
 pub fn server(args: &EventsArgs, config: &Config) -> anyhow::Result<Server> {
-    match &args.server {
+    server_at(args.server.as_deref(), config)
+}
+
+/// The server that `text` names, or else where `cgauge run` would listen with the same settings.
+pub fn server_at(text: Option<&str>, config: &Config) -> anyhow::Result<Server> {
+    match text {
         Some(text) => parse(text, &config.server.url_base_prefix).with_context(|| {
             format!("--server: {text:?} is not http://HOST:PORT, HOST:PORT or unix:/path")
         }),
@@ -106,6 +111,19 @@ fn reachable(listen: Listen) -> Address {
     }
 }
 
+/// The text as a part of a path or query.
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~:".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 /// The path and query that ask for these events.
 pub fn request_path(args: &EventsArgs) -> String {
     let container = args.container.as_deref().unwrap_or("/");
@@ -113,13 +131,7 @@ pub fn request_path(args: &EventsArgs) -> String {
     if !container.starts_with('/') {
         path.push('/');
     }
-    for byte in container.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~:".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    path.push_str(&percent_encode(container));
     let mut query: Vec<String> = args
         .types
         .iter()

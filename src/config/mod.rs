@@ -25,13 +25,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::ConfigError;
-pub use flags::EventsArgs;
+pub use flags::{EventsArgs, WhyArgs};
 pub use kinds::{KindSet, MetricKind};
 pub use limits::PerEventType;
 pub use load::{Invocation, parse};
 
 pub use crate::serve::metrics::{Options as PageOptions, Profile};
 
+use crate::ledger::LedgerLimits;
 use crate::units::Limit;
 
 /// Port that is listened on unless told otherwise.
@@ -215,6 +216,10 @@ pub struct Storage {
     pub event_age: PerEventType<Option<Duration>>,
     /// Events kept, by type.
     pub event_count: PerEventType<Limit>,
+    /// How long the ledger keeps a container after its end.
+    pub ledger_age: Duration,
+    /// How many it keeps.
+    pub ledger_number: usize,
 }
 
 impl Default for Storage {
@@ -223,6 +228,8 @@ impl Default for Storage {
             duration: Duration::from_secs(120),
             event_age: PerEventType::all(Some(Duration::from_secs(24 * 3600))),
             event_count: PerEventType::all(Limit::Max(100_000)),
+            ledger_age: LedgerLimits::default().age,
+            ledger_number: LedgerLimits::default().number,
         }
     }
 }

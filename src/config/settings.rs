@@ -282,6 +282,25 @@ pub static SETTINGS: &[Setting] = &[
         },
     ),
     row(
+        "ledger_retention",
+        KEEP,
+        "DURATION",
+        "24h",
+        "How long the ledger keeps a container after its end",
+        |c, v| set(&mut c.storage.ledger_age, positive(v)),
+    ),
+    row(
+        "ledger_limit",
+        KEEP,
+        "N",
+        "20000",
+        "How many containers that have ended it keeps, at most",
+        |c, v| {
+            let number = number(v, "a number of containers");
+            set(&mut c.storage.ledger_number, number)
+        },
+    ),
+    row(
         "docker_only",
         PICK,
         "",

@@ -19,6 +19,7 @@ use crate::cgroup::container::Outcome;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{Cgroup, ContainerName, HierarchyId, ReadContext, Sample, Spec};
+use crate::ledger::Figures;
 use crate::units::Timestamp;
 pub use sampler::Sampler;
 pub use schedule::Housekeeping;
@@ -37,6 +38,7 @@ enum Pending {
     Attach(HierarchyId, u64),
     Detach(HierarchyId),
     Members,
+    Kills(u64),
 }
 
 /// One container, from its first directory to its last. Another one of the same name is another
@@ -50,6 +52,7 @@ pub struct Handler {
     /// Whether it is polled at all.
     is_polled: bool,
     pending: Mutex<Vec<Pending>>,
+    directories: Mutex<Vec<(HierarchyId, u64)>>,
     reader: Mutex<Reader>,
     history: Mutex<Ring>,
     summary: Mutex<Summary>,
@@ -60,6 +63,10 @@ pub struct Handler {
     demand: Mutex<Demand>,
     removed: AtomicBool,
     oom_kills: AtomicU64,
+    /// The kernel's counter of them at the last look, plus one; 0 before the first.
+    oom_counter: AtomicU64,
+    /// The most memory that a poll saw, bytes.
+    peak_seen: AtomicU64,
     /// Which entry of the sampler's queue is the valid one.
     ticket: AtomicU64,
     oom_check_queued: AtomicBool,
@@ -139,6 +146,7 @@ impl Handler {
             noticed: new.noticed,
             is_polled: new.polled,
             pending: Mutex::default(),
+            directories: Mutex::default(),
             reader: Mutex::new(Reader {
                 cgroup,
                 interval,
@@ -154,6 +162,8 @@ impl Handler {
             demand: Mutex::default(),
             removed: AtomicBool::new(false),
             oom_kills: AtomicU64::new(0),
+            oom_counter: AtomicU64::new(0),
+            peak_seen: AtomicU64::new(0),
             ticket: AtomicU64::new(0),
             oom_check_queued: AtomicBool::new(false),
         }
@@ -213,6 +223,35 @@ impl Handler {
         self.oom_kills.load(Relaxed)
     }
 
+    /// What it had used at the newest sample, and when that was taken; `None` before the first.
+    pub fn figures(&self) -> Option<(Figures, Sample)> {
+        let mut sample = Sample::default();
+        if !self.latest(&mut sample) {
+            return None;
+        }
+        let mut figures = Figures::of(&sample, self.spec().as_deref());
+        if sample.memory.peak_bytes.is_none() && figures.memory_peak_bytes.is_some() {
+            let seen = self.peak_seen.load(Relaxed);
+            figures.memory_peak_bytes = figures.memory_peak_bytes.max(Some(seen));
+        }
+        Some((figures, sample))
+    }
+
+    /// Its directories.
+    pub(crate) fn directories(&self) -> Vec<(HierarchyId, u64)> {
+        self.directories.lock().clone()
+    }
+
+    /// The kernel's counter of OOM kills in it at the last look, those before its time included.
+    pub(crate) fn oom_counter(&self) -> Option<u64> {
+        self.oom_counter.load(Relaxed).checked_sub(1)
+    }
+
+    /// Says what its counter of OOM kills was when it was last told of: only what comes on top is new.
+    pub(crate) fn assume_oom_counter(&self, counted: u64) {
+        self.pending.lock().push(Pending::Kills(counted));
+    }
+
     /// Whether the container has gone.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Relaxed)
@@ -228,12 +267,14 @@ impl Handler {
     pub(crate) fn attach(&self, hierarchy: HierarchyId, inode: Option<u64>) {
         let Some(inode) = inode else { return };
         self.pending.lock().push(Pending::Attach(hierarchy, inode));
+        self.directories.lock().push((hierarchy, inode));
         self.spec_is_old.store(true, Relaxed);
     }
 
     /// The container has lost its directory in `hierarchy`.
     pub(crate) fn detach(&self, hierarchy: HierarchyId) {
         self.pending.lock().push(Pending::Detach(hierarchy));
+        (self.directories.lock()).retain(|(of, _)| *of != hierarchy);
     }
 
     /// Processes have come or gone.
@@ -299,7 +340,9 @@ impl Handler {
             reader.interval = housekeeping.next(reader.interval, changed);
             let busy = reader.interval == housekeeping.interval;
             reader.cgroup.keep_open(busy);
-            polled.new_oom_kills = reader.new_oom_kills(sample.memory_events_local.oom_kill);
+            let used = sample.memory.usage_bytes.unwrap_or(0);
+            self.peak_seen.fetch_max(used, Relaxed);
+            polled.new_oom_kills = reader.new_oom_kills(self, sample.memory_events_local.oom_kill);
         }
         let first = std::mem::take(&mut reader.never_polled);
         polled.next = Some(if first {
@@ -336,7 +379,7 @@ impl Handler {
         }
         reader.take_over(self);
         let counted = reader.cgroup.read_oom_kills(context);
-        polled.new_oom_kills = reader.new_oom_kills(counted);
+        polled.new_oom_kills = reader.new_oom_kills(self, counted);
         drop(reader);
         polled.missed = std::mem::take(&mut self.demand.lock().missed);
         polled
@@ -370,6 +413,7 @@ impl Reader {
                 }
                 Pending::Detach(hierarchy) => self.cgroup.detach(hierarchy),
                 Pending::Members => self.cgroup.members_changed(),
+                Pending::Kills(counted) => self.oom_kills = Some(counted),
             }
         }
     }
@@ -394,8 +438,11 @@ impl Reader {
         }
     }
 
-    fn new_oom_kills(&mut self, counted: Option<u64>) -> u64 {
+    fn new_oom_kills(&mut self, handler: &Handler, counted: Option<u64>) -> u64 {
         let Some(counted) = counted else { return 0 };
+        handler
+            .oom_counter
+            .store(counted.saturating_add(1), Relaxed);
         let before = self.oom_kills.replace(counted);
         before.map_or(0, |before| counted.saturating_sub(before))
     }

@@ -27,8 +27,9 @@ pub enum SourceEvent {
     File(ContainerName, FileChange),
     /// All hierarchies have been listed for the first time: what there was at start is known.
     Listed,
-    /// The kernel log told of an OOM kill.
-    OomKill(Box<OomKill>),
+    /// The kernel log told of an OOM kill; with the victim's container, where the log does not say it
+    /// and procfs still did.
+    OomKill(Box<OomKill>, Option<ContainerName>),
 }
 
 /// Which file of a container has changed.

@@ -96,6 +96,21 @@ pub(super) const FAMILIES: &[Family] = &[
         "OOM kills, by how they became known.",
         From::Page(oom_kills),
     ),
+    gauge(
+        "cgauge_ledger_lives",
+        "Lives of containers that have ended, in the ledger.",
+        own!(count ledger_lives),
+    ),
+    gauge(
+        "cgauge_ledger_bytes",
+        "Memory that they take, about.",
+        own!(count ledger_bytes),
+    ),
+    counter(
+        "cgauge_ledger_evicted_total",
+        "Lives let go for lack of room, before they were too old.",
+        own!(count ledger_evicted),
+    ),
     counter(
         "cgauge_http_connections_accepted_total",
         "Connections accepted.",

@@ -10,12 +10,13 @@ use super::format::Format;
 use super::labels::Labels;
 use super::options::{Options, Profile};
 use super::table::TABLE;
-use super::{Process, budget};
+use super::{Process, budget, workloads};
 use crate::cgroup::kind::MetricKind;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::sockets::SocketStats;
 use crate::cgroup::stats::InterfaceStats;
 use crate::cgroup::{ContainerName, Sample, Spec};
+use crate::ledger::Workload;
 use crate::node::{FsTable, MachineInfo, VersionInfo};
 use crate::self_metrics::{KINDS, SelfMetrics};
 use crate::units::Timestamp;
@@ -108,6 +109,8 @@ pub struct Page<'a> {
     pub descriptors: Descriptors,
     /// The process, if it may be looked at.
     pub process: Option<Process>,
+    /// Totals of workloads, by name; see [`set_workloads`](Self::set_workloads).
+    pub(super) workloads: Vec<Workload>,
 }
 
 impl<'a> Page<'a> {
@@ -152,7 +155,14 @@ impl<'a> Page<'a> {
             late: 0,
             descriptors: Descriptors::default(),
             process: None,
+            workloads: Vec::new(),
         }
+    }
+
+    /// Shows totals of workloads: those with more than one container or with an OOM kill, at most a
+    /// thousand. What containers that are still there have used is to be in them.
+    pub fn set_workloads(&mut self, workloads: Vec<Workload>) {
+        self.workloads = workloads::shown(workloads);
     }
 
     /// The page as bytes of a format.

@@ -5,13 +5,13 @@ use std::sync::LazyLock;
 use super::family::{Family, Type};
 use super::{
     cpu, disk, io, machine, memory, network, numa, own, pressure, process, processes, sockets,
-    spec, topology,
+    spec, topology, workloads,
 };
 use crate::cgroup::kind::MetricKind::{self, *};
 
 /// All families, by name.
 pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let groups: [(Option<MetricKind>, &[Family]); 25] = [
+    let groups: [(Option<MetricKind>, &[Family]); 28] = [
         (Some(Cpu), cpu::FAMILIES),
         (Some(Sched), processes::SCHED),
         (Some(Memory), memory::FAMILIES),
@@ -31,6 +31,9 @@ pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
         (None, spec::FAMILIES),
         (None, spec::INFO),
         (Some(Process), spec::THREADS_MAX),
+        (Some(OomEvent), workloads::OOM),
+        (Some(Cpu), workloads::CPU),
+        (None, workloads::LIVES),
         (None, machine::FAMILIES),
         (None, own::FAMILIES),
         (None, own::SCRAPE),

@@ -26,6 +26,7 @@
 //! * `pgtables` is in bytes, though it says kB, in 5.4 before its fix: not told apart here.
 
 mod line;
+pub mod place;
 #[cfg(test)]
 mod tests;
 

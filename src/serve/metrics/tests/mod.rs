@@ -9,6 +9,7 @@ mod known;
 mod promtool;
 mod read;
 
+use crate::ledger::{Totals, Workload};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -139,8 +140,40 @@ fn bytes_with(containers: Vec<Container>, options: &Options, format: Format) -> 
     };
     let mut page = Page::new(containers, of, options);
     page.process = Process::read();
+    page.set_workloads(vec![workload("/a", 2, 3), workload("/b", 1, 0)]);
     page.filesystems = Some(filesystems());
     page.encode(format)
+}
+
+fn workload(name: &str, lives: u64, oom_kills: u64) -> Workload {
+    Workload {
+        name: name.into(),
+        totals: Totals {
+            lives,
+            oom_kills,
+            cpu_ns: 1_500_000_000,
+            ..Totals::default()
+        },
+        living: Vec::new(),
+    }
+}
+
+#[test]
+fn totals_of_workloads_are_few_and_outlive_containers() {
+    let page = page_of(Vec::new());
+    for line in [
+        r#"cgauge_workload_oom_kills_total{workload="/a"} 3"#,
+        r#"cgauge_workload_cpu_usage_seconds_total{workload="/a"} 1.5"#,
+        r#"cgauge_workload_containers_total{workload="/a"} 2"#,
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}: {page}");
+    }
+    assert!(!page.contains(r#"workload="/b""#), "nothing to tell");
+    let many = (0..2_000).map(|number| workload(&format!("/{number}"), 2, 0));
+    assert_eq!(
+        workloads::shown(many.collect()).len(),
+        workloads::MAX_WORKLOADS
+    );
 }
 
 /// The file systems of a made-up node: one on a disk, one in memory.

@@ -6,7 +6,8 @@ use super::Site;
 use crate::serve::routes::api::VERSIONS;
 
 /// What the index page lists, less the version: every route that is no part of `/api`.
-const BESIDE: [&str; 8] = [
+const BESIDE: [&str; 9] = [
+    "/api/cgauge/v1/ledger",
     "/",
     "/healthz",
     "/version",

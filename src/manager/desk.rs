@@ -1,0 +1,242 @@
+//! What is done about OOM kills: two witnesses are heard, events published, the ledger written.
+//!
+//! Shared by the manager, which hears the kernel log, and the samplers, which read the counters.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::Registry;
+use super::oom::{Kill, Logged, OomMatcher, Place, Verdict};
+use crate::cgroup::{ContainerName, Hierarchies};
+use crate::event::{EventBus, EventKind, OomKill};
+use crate::handler::Handler;
+use crate::ledger::{KillSource, Ledger, OomRecord};
+use crate::self_metrics::{KmsgState, SelfMetrics};
+use crate::source::kmsg_reader::wall_clock;
+use crate::units::Timestamp;
+
+/// OOM kills as two witnesses tell of them.
+#[derive(Debug)]
+pub struct OomDesk {
+    matcher: Mutex<OomMatcher>,
+    clock: Mutex<LogClock>,
+    registry: Arc<Registry>,
+    ledger: Arc<Ledger>,
+    bus: Arc<EventBus>,
+    metrics: Arc<SelfMetrics>,
+}
+
+impl OomDesk {
+    /// A desk that publishes to `bus` and writes to `ledger`.
+    pub fn new(
+        registry: Arc<Registry>,
+        ledger: Arc<Ledger>,
+        bus: Arc<EventBus>,
+        metrics: Arc<SelfMetrics>,
+    ) -> Self {
+        Self {
+            matcher: Mutex::new(OomMatcher::after(ledger.last_kill())),
+            clock: Mutex::default(),
+            registry,
+            ledger,
+            bus,
+            metrics,
+        }
+    }
+
+    /// A container's counter has grown by `number`.
+    pub fn counted(&self, handler: &Handler, number: u64) {
+        let followed = self.metrics.kmsg_state() == KmsgState::Following;
+        let verdicts = self.matcher.lock().counted(
+            handler.name(),
+            handler.incarnation(),
+            number,
+            followed,
+            (Instant::now(), Timestamp::now()),
+        );
+        self.carry_out(verdicts);
+    }
+
+    /// The kernel log told of a kill; `seen_in` is where procfs still showed the victim, if the log
+    /// does not say. Gives the container whose counter is to be looked at; `None` for all of them.
+    pub(super) fn logged(
+        &self,
+        kill: Box<OomKill>,
+        seen_in: Option<ContainerName>,
+        hierarchies: &Hierarchies,
+    ) -> Option<ContainerName> {
+        let when = self.clock.lock().when(kill.stamp);
+        let container = |path: &String| hierarchies.container_of_memcg(path);
+        let place = match (&kill.task_memcg, seen_in) {
+            (Some(group), Some(seen)) if kill.group && seen.is_within(&container(group)) => {
+                self.place_in(seen, when)
+            }
+            (Some(group), _) if kill.group => Place::Within(container(group)),
+            (Some(path), _) => self.place_in(container(path), when),
+            (None, Some(seen)) => self.place_in(seen, when),
+            (None, None) => Place::Unknown,
+        };
+        // A kill without a cgroup at its limit in the record is for want of the node's memory.
+        let limit_of = kill.oom_memcg.as_ref().map(container);
+        let look_at = match &place {
+            Place::In(name, _) => Some(name.clone()),
+            Place::Within(_) | Place::Unknown => None,
+        };
+        let logged = Logged {
+            kill: Arc::from(kill),
+            when,
+            place,
+            limit_of: limit_of.unwrap_or_else(ContainerName::root),
+        };
+        let verdict = self.matcher.lock().logged(logged, Instant::now());
+        self.carry_out(verdict);
+        look_at
+    }
+
+    fn place_in(&self, name: ContainerName, when: Timestamp) -> Place {
+        let which = self.ledger.which_at(&name, when);
+        Place::In(name, which)
+    }
+
+    /// Tells what has waited long enough.
+    pub(super) fn tick(&self, now: Instant) {
+        let verdicts = self.matcher.lock().overdue(now);
+        self.carry_out(verdicts);
+    }
+
+    fn carry_out(&self, verdicts: impl IntoIterator<Item = Verdict>) {
+        for verdict in verdicts {
+            match verdict {
+                Verdict::New(kill) => self.publish(kill),
+                Verdict::Confirmed(number, None) => self.ledger.confirm(number, None),
+                Verdict::Confirmed(number, Some(logged)) => {
+                    // Who it was is known late: the event is told already, the record is completed.
+                    let record = OomRecord {
+                        when: logged.when,
+                        victim: ContainerName::root(),
+                        incarnation: None,
+                        limit_of: Some(logged.limit_of),
+                        source: KillSource::Both,
+                        while_down: false,
+                        told: Some(logged.kill),
+                    };
+                    self.ledger.confirm(number, Some(&record));
+                }
+            }
+        }
+    }
+
+    fn publish(&self, kill: Kill) {
+        let Kill {
+            number,
+            when,
+            victim,
+            incarnation,
+            told,
+            counted,
+        } = kill;
+        let handler = self.registry.get(&victim).filter(|handler| {
+            incarnation.is_none_or(|incarnation| incarnation == handler.incarnation())
+        });
+        if let Some(handler) = &handler {
+            handler.count_oom_kill();
+        }
+        let incarnation = incarnation.or(handler.map(|handler| handler.incarnation()));
+        let (limit_of, told) = told.unzip();
+        self.ledger.kill(
+            number,
+            OomRecord {
+                when,
+                victim: victim.clone(),
+                incarnation,
+                limit_of: limit_of.clone(),
+                source: match (&told, counted) {
+                    (Some(_), true) => KillSource::Both,
+                    (Some(_), false) => KillSource::Log,
+                    (None, _) => KillSource::Counter,
+                },
+                while_down: false,
+                told: told.clone(),
+            },
+        );
+        match &told {
+            Some(_) => self.metrics.oom_kills_from_kmsg.inc(),
+            None => self.metrics.oom_kills_from_counters.inc(),
+        }
+        if let Some(limit_of) = limit_of {
+            self.bus.publish(when, limit_of, EventKind::Oom);
+        }
+        let told = told.unwrap_or_default();
+        self.bus.publish(when, victim, EventKind::OomKill(told));
+    }
+}
+
+/// Kills by which the kernel log's clock is set.
+const CLOCK_KILLS: usize = 32;
+
+/// The wall clock time of what the kernel logs. Its clock drifts away from the one that we can read, by
+/// seconds in a year without a reboot; but nothing is read before it was written, and what is read
+/// soonest after says by how much.
+#[derive(Debug, Default)]
+struct LogClock {
+    /// How long after their time the last kills were read, by the drifting clock; may be negative.
+    delays_ns: VecDeque<i64>,
+}
+
+impl LogClock {
+    fn when(&mut self, stamp: Duration) -> Timestamp {
+        self.at(wall_clock(stamp), Timestamp::now())
+    }
+
+    fn at(&mut self, told: Timestamp, now: Timestamp) -> Timestamp {
+        if self.delays_ns.len() >= CLOCK_KILLS {
+            self.delays_ns.pop_front();
+        }
+        self.delays_ns.push_back(now.0.saturating_sub(told.0));
+        let drift = self.delays_ns.iter().copied().min().unwrap_or(0);
+        // A few milliseconds are no drift but the way to us.
+        let drift = if (0..NO_DRIFT_NS).contains(&drift) {
+            0
+        } else {
+            drift
+        };
+        Timestamp(told.0.saturating_add(drift)).min(now)
+    }
+}
+
+/// Less than this is the time that a record takes to be read.
+const NO_DRIFT_NS: i64 = 100_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logs_clock_is_set_by_the_record_that_was_read_soonest() {
+        let second = 1_000_000_000;
+        let mut clock = LogClock::default();
+        // It is two seconds slow; the first record was read half a second late.
+        let at = clock.at(
+            Timestamp(100 * second),
+            Timestamp(102 * second + second / 2),
+        );
+        assert_eq!(at, Timestamp(102 * second + second / 2));
+        let at = clock.at(Timestamp(110 * second), Timestamp(112 * second));
+        assert_eq!(at, Timestamp(112 * second));
+        let at = clock.at(Timestamp(119 * second), Timestamp(130 * second));
+        assert_eq!(at, Timestamp(121 * second));
+    }
+
+    #[test]
+    fn a_clock_that_is_right_is_believed_and_a_fast_one_corrected() {
+        let ms = 1_000_000;
+        let mut clock = LogClock::default();
+        assert_eq!(clock.at(Timestamp(0), Timestamp(20 * ms)), Timestamp(0));
+        let mut clock = LogClock::default();
+        let at = clock.at(Timestamp(500 * ms), Timestamp(20 * ms));
+        assert_eq!(at, Timestamp(20 * ms), "nothing is read before it happened");
+    }
+}
