@@ -14,23 +14,25 @@ use tokio::sync::watch;
 
 use crate::cache::Limits;
 use crate::cgroup::file::FdBudget;
-use crate::cgroup::hierarchy::DetectError;
+use crate::cgroup::hierarchy::{Controller, DetectError};
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::{Hierarchies, Mode};
 use crate::event::{EventBus, EventLimits, OomKill};
 use crate::handler::{Housekeeping, Sampler};
 use crate::ledger::{Ledger, LedgerLimits};
-use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
+use crate::manager::{Accept, Exits, Manager, OomDesk, Parts, Registry};
 use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots};
 use crate::query::View;
 use crate::query::view::Inner;
 use crate::self_metrics::SelfMetrics;
-use crate::source::SourceEvent;
+use crate::source::exits::table::Place;
+use crate::source::exits::{ExitReader, Notice};
 use crate::source::kmsg_reader::KmsgReader;
 use crate::source::oom::place;
 use crate::source::watcher::Watcher;
+use crate::source::{FileChange, SourceEvent};
 
 /// How long [`MonitorBuilder::start`] waits for the first listing. A tree that takes longer is still
 /// listed, but is not complete when it returns.
@@ -62,6 +64,7 @@ pub struct MonitorBuilder {
     ledger: LedgerLimits,
     accept: Accept,
     skip_root: bool,
+    exit_accounting: bool,
     read: ReadOptions,
     samplers: usize,
     max_open_files: usize,
@@ -81,6 +84,7 @@ impl Default for MonitorBuilder {
             ledger: LedgerLimits::default(),
             accept: Accept::default(),
             skip_root: false,
+            exit_accounting: false,
             read: ReadOptions {
                 per_cpu: true,
                 network: true,
@@ -194,6 +198,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// Follows the exits of processes, so that the last moments of containers are known. Takes root in
+    /// the initial namespaces; without, [`Monitor::shortcomings`] says so.
+    #[must_use]
+    pub fn exit_accounting(mut self, follow: bool) -> Self {
+        self.exit_accounting = follow;
+        self
+    }
+
     /// What to read beyond the base set.
     #[must_use]
     pub fn read(mut self, options: ReadOptions) -> Self {
@@ -301,6 +313,10 @@ impl MonitorBuilder {
         .map_err(StartError::Thread)?;
         let sampler = Arc::new(sampler);
         let (listed, is_listed) = watch::channel(false);
+        let exits = self.exit_accounting.then(|| Exits {
+            book: Arc::default(),
+            hierarchy: (hierarchies.of(Controller::Cpuacct)).or(hierarchies.unified()),
+        });
         let parts = Parts {
             plan: Arc::clone(&plan),
             budget: Arc::clone(&budget),
@@ -309,6 +325,7 @@ impl MonitorBuilder {
             skip_root: self.skip_root,
             bus: Arc::clone(&bus),
             ledger: Arc::clone(&ledger),
+            exits: exits.clone(),
             node: Arc::clone(&node),
             node_interval: self.node_interval,
             metrics: Arc::clone(&metrics),
@@ -338,11 +355,49 @@ impl MonitorBuilder {
                 })
                 .ok()
         });
+        let followed = exits.and_then(|exits| {
+            let (registry, sampler) = (Arc::clone(&registry), Arc::clone(&sampler));
+            let on_notice = move |place: &Place, notice| {
+                let handler = registry.get(&place.name);
+                let same = handler.filter(|it| it.is_at(exits.hierarchy, place.inode));
+                match (same, notice) {
+                    (Some(handler), Notice::Killed) => sampler.check_oom_kills(&handler),
+                    (Some(handler), Notice::Last) => {
+                        drop(sampler.request(&handler, Duration::ZERO));
+                    }
+                    (None, _) => {}
+                }
+            };
+            let (hierarchies, metrics) = (Arc::clone(&hierarchies), Arc::clone(&metrics));
+            ExitReader::spawn(
+                procfs,
+                hierarchies,
+                exits.book,
+                metrics,
+                Box::new(on_notice),
+            )
+            .inspect_err(|error| {
+                shortcomings.push(Shortcoming {
+                    what: "what containers used in their last moments (--exit-accounting)"
+                        .to_owned(),
+                    why: error.to_string(),
+                });
+            })
+            .ok()
+        });
+        let (exits, moves) = followed.unzip();
         let watcher = Watcher::spawn(
             Arc::clone(&hierarchies),
             listing_interval,
             Arc::clone(&metrics),
-            Box::new(move |event| inlet.send(event)),
+            Box::new(move |event| {
+                if let (Some(moves), SourceEvent::File(name, FileChange::Members)) =
+                    (&moves, &event)
+                {
+                    moves.into(name);
+                }
+                inlet.send(event)
+            }),
         )
         .map_err(StartError::Thread)?;
         let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
@@ -366,6 +421,7 @@ impl MonitorBuilder {
             running: Some(Running {
                 watcher,
                 log,
+                exits,
                 manager,
                 filesystems,
             }),
@@ -388,6 +444,7 @@ pub struct Monitor {
 struct Running {
     watcher: Watcher,
     log: Option<KmsgReader>,
+    exits: Option<ExitReader>,
     manager: Manager,
     filesystems: Refresher,
 }
@@ -453,6 +510,9 @@ impl Running {
         self.watcher.stop(Instant::now() + STOP_WATCHER);
         if let Some(log) = self.log {
             log.stop();
+        }
+        if let Some(exits) = self.exits {
+            exits.stop();
         }
         self.manager.stop();
         self.filesystems.stop();

@@ -17,6 +17,7 @@ mod churn;
 mod errors;
 mod hostile;
 mod identity;
+mod ledger;
 mod nobody;
 mod oom;
 mod packaging;

@@ -50,6 +50,7 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
             runtime_only: containers.docker_only,
             prefixes: containers.raw_cgroup_prefixes.clone(),
         })
+        .exit_accounting(housekeeping.exit_accounting)
         .skip_root(housekeeping.disable_root_cgroup_stats)
         .read(read_options(config))
         .samplers(housekeeping.sampler_threads)

@@ -202,7 +202,10 @@ impl Life {
             (_, None) => format!("read {age} ago"),
             ("never", _) => "none: it had gone before it could be read".to_owned(),
             ("empty", _) => "final: read after its last process had left".to_owned(),
-            ("exit-records", _) => "final: from the kernel's records of its processes".to_owned(),
+            ("exit", _) => "CPU time is final: read when its last process was gone".to_owned(),
+            ("exit-records", _) => {
+                "CPU time is final but for some milliseconds: from the kernel's records of its processes".to_owned()
+            }
             _ => format!("last read {age} before the end was noticed"),
         }
     }

@@ -189,6 +189,8 @@ pub struct Housekeeping {
     pub max_open_files: usize,
     /// Whether the root container is left unpolled.
     pub disable_root_cgroup_stats: bool,
+    /// Whether the exits of processes are followed.
+    pub exit_accounting: bool,
 }
 
 impl Default for Housekeeping {
@@ -203,6 +205,7 @@ impl Default for Housekeeping {
             sampler_threads: 2,
             max_open_files: 16_384,
             disable_root_cgroup_stats: false,
+            exit_accounting: false,
         }
     }
 }

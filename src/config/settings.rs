@@ -282,6 +282,14 @@ pub static SETTINGS: &[Setting] = &[
         },
     ),
     row(
+        "exit_accounting",
+        POLL,
+        "",
+        "false",
+        "Follow the exits of processes, for the last moments of containers; takes CAP_NET_ADMIN",
+        |c, v| set(&mut c.housekeeping.exit_accounting, boolean(v)),
+    ),
+    row(
         "ledger_retention",
         KEEP,
         "DURATION",

@@ -52,6 +52,7 @@ pub struct Handler {
     /// Whether it is polled at all.
     is_polled: bool,
     pending: Mutex<Vec<Pending>>,
+    /// Every directory that it has or had.
     directories: Mutex<Vec<(HierarchyId, u64)>>,
     reader: Mutex<Reader>,
     history: Mutex<Ring>,
@@ -237,9 +238,16 @@ impl Handler {
         Some((figures, sample))
     }
 
-    /// Its directories.
+    /// Its directories, those that have gone too.
     pub(crate) fn directories(&self) -> Vec<(HierarchyId, u64)> {
         self.directories.lock().clone()
+    }
+
+    /// Whether it has this very directory in `hierarchy`.
+    pub(crate) fn is_at(&self, hierarchy: Option<HierarchyId>, inode: Option<u64>) -> bool {
+        let directories = self.directories.lock();
+        let mut found = directories.iter();
+        found.any(|(of, number)| Some(*of) == hierarchy && Some(*number) == inode)
     }
 
     /// The kernel's counter of OOM kills in it at the last look, those before its time included.
@@ -274,7 +282,6 @@ impl Handler {
     /// The container has lost its directory in `hierarchy`.
     pub(crate) fn detach(&self, hierarchy: HierarchyId) {
         self.pending.lock().push(Pending::Detach(hierarchy));
-        (self.directories.lock()).retain(|(of, _)| *of != hierarchy);
     }
 
     /// Processes have come or gone.

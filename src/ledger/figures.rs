@@ -118,7 +118,11 @@ pub enum LastRead {
     Poll,
     /// A poll after the last process had left: nothing is missing.
     Empty,
-    /// The kernel's records of the processes that exited make up for what no poll saw.
+    /// A look at its CPU time when its last process was gone: of that nothing is missing; the rest is as
+    /// of the last poll.
+    Exit,
+    /// What the kernel says of each process that exits makes up for the CPU time that no poll saw; up to
+    /// some milliseconds of each are missing.
     ExitRecords,
 }
 
@@ -129,15 +133,22 @@ impl LastRead {
             Self::Never => "never",
             Self::Poll => "poll",
             Self::Empty => "empty",
+            Self::Exit => "exit",
             Self::ExitRecords => "exit-records",
         }
     }
 
     /// From its name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Never, Self::Poll, Self::Empty, Self::ExitRecords]
-            .into_iter()
-            .find(|of| of.as_str() == name)
+        [
+            Self::Never,
+            Self::Poll,
+            Self::Empty,
+            Self::Exit,
+            Self::ExitRecords,
+        ]
+        .into_iter()
+        .find(|of| of.as_str() == name)
     }
 }
 

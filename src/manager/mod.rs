@@ -7,6 +7,7 @@ pub mod accept;
 pub mod oom;
 pub mod desk;
 pub mod registry;
+mod last;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,9 +23,10 @@ use crate::cgroup::plan::Plan;
 use crate::cgroup::{ContainerName, HierarchyId};
 use crate::event::{EventBus, EventKind};
 use crate::handler::{Handler, NewHandler, Sampler};
-use crate::ledger::{Figures, Finality, LastRead, Ledger, Which};
+use crate::ledger::{Ledger, Which};
 use crate::node::Node;
 use crate::self_metrics::SelfMetrics;
+use crate::source::exits::{ExitBook, Tally};
 use crate::source::{Change, Directory, FileChange, SourceEvent};
 use crate::units::Timestamp;
 pub use accept::Accept;
@@ -67,12 +69,23 @@ pub struct Parts {
     pub bus: Arc<EventBus>,
     /// Where lives are kept.
     pub ledger: Arc<Ledger>,
+    /// What processes had used that exited, if that is followed.
+    pub exits: Option<Exits>,
     /// The node's facts, and how often to read them.
     pub node: Arc<Node>,
     /// How often the node's facts are read.
     pub node_interval: Duration,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
+}
+
+/// What processes had used that exited.
+#[derive(Debug, Clone)]
+pub struct Exits {
+    /// The sums by container.
+    pub book: Arc<ExitBook>,
+    /// The hierarchy that counts CPU time.
+    pub hierarchy: Option<HierarchyId>,
 }
 
 /// The inlet for sources.
@@ -214,11 +227,28 @@ impl Task {
                 self.leaving.push_front((since, ended, handler));
                 break;
             }
-            if let Some((figures, finality)) = last_figures(&handler, ended) {
-                let which = which(&handler);
-                self.parts.ledger.amend(&which, &figures, finality);
+            let which = which(&handler);
+            let (mut figures, mut finality) = last::figures(&handler, ended).unwrap_or_default();
+            if let Some(tally) = self.tally(&handler) {
+                last::add_exits(&tally, &mut figures, &mut finality);
+                if let Some(status) = tally.status {
+                    self.parts.ledger.exited(&which, last::exit(status));
+                }
             }
+            self.parts.ledger.amend(&which, &figures, finality);
         }
+    }
+
+    /// What the processes of a container that has gone had used.
+    fn tally(&self, handler: &Handler) -> Option<Tally> {
+        let exits = self.parts.exits.as_ref()?;
+        let directories = handler.directories();
+        let counted = |(of, _): &&(HierarchyId, u64)| Some(*of) == exits.hierarchy;
+        let inode = directories.iter().find(counted).map(|(_, inode)| *inode);
+        // One that is known by another directory alone has none that counts CPU time.
+        (inode.is_some() || directories.is_empty())
+            .then(|| exits.book.take(handler.name(), inode))
+            .flatten()
     }
 
     /// Has all counters of OOM kills looked at: somebody was killed, and the log does not say where.
@@ -362,7 +392,7 @@ impl Task {
         };
         handler.remove();
         let ended = Timestamp::now();
-        let (figures, finality) = last_figures(&handler, ended).unwrap_or_default();
+        let (figures, finality) = last::figures(&handler, ended).unwrap_or_default();
         let of = which(&handler);
         self.parts.ledger.end(&of, ended, figures, finality);
         if let Some(counted) = handler.oom_counter() {
@@ -408,19 +438,6 @@ fn which(handler: &Handler) -> Which {
     }
 }
 
-/// What a container that ended had used, as far as it was read.
-fn last_figures(handler: &Handler, ended: Timestamp) -> Option<(Figures, Finality)> {
-    let (figures, sample) = handler.figures()?;
-    let finality = Finality {
-        last_read: match sample.pids.current {
-            Some(0) => LastRead::Empty,
-            _ => LastRead::Poll,
-        },
-        age: Some(ended.since(sample.timestamp)),
-    };
-    Some((figures, finality))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -462,6 +479,7 @@ mod tests {
             skip_root: true,
             bus: Arc::clone(&bus),
             ledger: Arc::clone(&ledger),
+            exits: None,
             node: Arc::clone(&node),
             node_interval: Duration::ZERO,
             metrics: Arc::clone(&metrics),

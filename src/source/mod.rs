@@ -5,12 +5,16 @@
 //! into an inlet that the manager provides. Each source has a thread of its own, so that the
 //! kernel's queues are emptied whatever else happens.
 //!
+//! Where it is asked for, and root in the initial namespaces, a fourth thread follows the exits of
+//! processes ([`exits`]).
+//!
 //! The third signal, the kernel's own counters of OOM kills, is read where all counters are: in the
 //! poll of a container (`handler`), hastened by [`FileChange::MemoryEvents`].
 
 pub mod kmsg;
 pub mod oom;
 pub mod kmsg_reader;
+pub mod exits;
 pub mod tree;
 pub mod watcher;
 

@@ -96,6 +96,26 @@ pub(super) const FAMILIES: &[Family] = &[
         "OOM kills, by how they became known.",
         From::Page(oom_kills),
     ),
+    counter(
+        "cgauge_exit_records_total",
+        "Records of threads that ended, with --exit-accounting.",
+        own!(count exit_records),
+    ),
+    counter(
+        "cgauge_exit_gaps_total",
+        "Times that the kernel had more such records than room.",
+        own!(count exit_gaps),
+    ),
+    counter(
+        "cgauge_exit_records_unplaced_total",
+        "Of those records, the ones whose container was not known.",
+        own!(count exits_unplaced),
+    ),
+    counter(
+        "cgauge_exit_unplaced_cpu_seconds_total",
+        "The CPU time in them.",
+        own!(nanos exits_unplaced_ns),
+    ),
     gauge(
         "cgauge_ledger_lives",
         "Lives of containers that have ended, in the ledger.",
