@@ -17,6 +17,8 @@ pub mod units;
 pub mod self_metrics;
 pub mod cgroup;
 pub mod node;
+pub mod runtime;
+pub mod journal;
 pub mod event;
 pub mod source;
 pub mod cache;

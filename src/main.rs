@@ -20,7 +20,12 @@ fn run() -> anyhow::Result<()> {
             cli::report::quiet_pipe(io::stdout().write_all(text.as_bytes()))?
         }
         Invocation::Events(args, config) => {
-            cli::runtime(1)?.block_on(cli::events::run(&args, &config, &mut io::stdout()))?;
+            cli::runtime(1)?.block_on(cli::events::run(
+                &args,
+                &config,
+                &mut io::stdout(),
+                &mut io::stderr(),
+            ))?;
         }
         Invocation::Why(args, config) => {
             cli::runtime(1)?.block_on(cli::why::run(&args, &config, &mut io::stdout()))?;

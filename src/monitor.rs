@@ -14,21 +14,21 @@ use tokio::sync::watch;
 
 use crate::cache::Limits;
 use crate::cgroup::file::FdBudget;
-use crate::cgroup::hierarchy::{Controller, DetectError};
+use crate::cgroup::hierarchy::DetectError;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
-use crate::cgroup::{Hierarchies, Mode};
-use crate::event::{EventBus, EventLimits, OomKill};
+use crate::cgroup::{ContainerName, Hierarchies, Mode};
+use crate::event::{EventBus, EventLimits, OomKill, Past};
 use crate::handler::{Housekeeping, Sampler};
+use crate::journal::{self, Journal};
 use crate::ledger::{Ledger, LedgerLimits};
 use crate::manager::{Accept, Exits, Manager, OomDesk, Parts, Registry};
 use crate::node::fs_recent::Refresher;
-use crate::node::{Node, Roots};
+use crate::node::{Node, Roots, disk_usage};
 use crate::query::View;
 use crate::query::view::Inner;
 use crate::self_metrics::SelfMetrics;
-use crate::source::exits::table::Place;
-use crate::source::exits::{ExitReader, Notice};
+use crate::source::exits::ExitReader;
 use crate::source::kmsg_reader::KmsgReader;
 use crate::source::oom::place;
 use crate::source::watcher::Watcher;
@@ -43,6 +43,9 @@ const STOP_WATCHER: Duration = Duration::from_secs(2);
 
 /// How long stopping waits for samplers that a slow file holds up.
 const STOP_SAMPLERS: Duration = Duration::from_secs(2);
+
+/// How long stopping waits for a disk to take what is left of the journal.
+const STOP_JOURNAL: Duration = Duration::from_secs(2);
 
 /// What an interval may be: a shorter one would leave no time for anything else, a longer one is
 /// beyond what clocks can reckon and means "never" all the same.
@@ -69,6 +72,9 @@ pub struct MonitorBuilder {
     samplers: usize,
     max_open_files: usize,
     node_interval: Duration,
+    cpu_budget: Option<f64>,
+    disk_usage: disk_usage::Mode,
+    journal: Option<journal::Options>,
 }
 
 impl Default for MonitorBuilder {
@@ -93,6 +99,9 @@ impl Default for MonitorBuilder {
             samplers: 2,
             max_open_files: 16_384,
             node_interval: Duration::from_secs(300),
+            cpu_budget: None,
+            disk_usage: disk_usage::Mode::default(),
+            journal: None,
         }
     }
 }
@@ -103,6 +112,9 @@ pub enum StartError {
     /// There are no cgroups to monitor.
     #[error(transparent)]
     Detect(#[from] DetectError),
+    /// The state directory cannot be used at all.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
     /// A thread could not be started.
     #[error(
         "cannot start a thread: {0}; raise the limit of processes (ulimit -u, or pids.max of cgauge's own cgroup)"
@@ -235,6 +247,29 @@ impl MonitorBuilder {
         self
     }
 
+    /// CPU seconds per second that the process may use: above it, containers are polled less often, those
+    /// first that stand still.
+    #[must_use]
+    pub fn cpu_budget(mut self, cores: Option<f64>) -> Self {
+        self.cpu_budget = cores.filter(|cores| *cores > 0.0);
+        self
+    }
+
+    /// What is done to know how much of a disk each container has written.
+    #[must_use]
+    pub fn disk_usage(mut self, mode: disk_usage::Mode) -> Self {
+        self.disk_usage = mode;
+        self
+    }
+
+    /// Keeps what happened on disk, too, and begins with what is there; `None` to remember as long as
+    /// the process lives.
+    #[must_use]
+    pub fn journal(mut self, options: Option<journal::Options>) -> Self {
+        self.journal = options;
+        self
+    }
+
     /// Starts the monitor. When this returns, the containers that are there are known (on a tree
     /// that takes longer than five seconds to list: those found by then).
     ///
@@ -293,7 +328,8 @@ impl MonitorBuilder {
         let budget = Arc::new(FdBudget::within_limits(self.max_open_files));
         let procfs = roots.procfs.clone();
         let node = Arc::new(Node::read(roots));
-        let bus = Arc::new(EventBus::new(self.events, Arc::clone(&metrics)));
+        let (journal, bus) = remember(self.journal, self.events, &metrics)?;
+        let bus = Arc::new(bus);
         let registry = Arc::new(Registry::default());
         let ledger = Arc::new(Ledger::new(self.ledger, Arc::clone(&metrics)));
         let desk = Arc::new(OomDesk::new(
@@ -313,10 +349,7 @@ impl MonitorBuilder {
         .map_err(StartError::Thread)?;
         let sampler = Arc::new(sampler);
         let (listed, is_listed) = watch::channel(false);
-        let exits = self.exit_accounting.then(|| Exits {
-            book: Arc::default(),
-            hierarchy: (hierarchies.of(Controller::Cpuacct)).or(hierarchies.unified()),
-        });
+        let exits = (self.exit_accounting).then(|| Exits::new(&hierarchies));
         let parts = Parts {
             plan: Arc::clone(&plan),
             budget: Arc::clone(&budget),
@@ -328,6 +361,7 @@ impl MonitorBuilder {
             exits: exits.clone(),
             node: Arc::clone(&node),
             node_interval: self.node_interval,
+            cpu_budget: self.cpu_budget,
             metrics: Arc::clone(&metrics),
         };
         let (manager, inlet) = Manager::spawn(
@@ -356,34 +390,17 @@ impl MonitorBuilder {
                 .ok()
         });
         let followed = exits.and_then(|exits| {
-            let (registry, sampler) = (Arc::clone(&registry), Arc::clone(&sampler));
-            let on_notice = move |place: &Place, notice| {
-                let handler = registry.get(&place.name);
-                let same = handler.filter(|it| it.is_at(exits.hierarchy, place.inode));
-                match (same, notice) {
-                    (Some(handler), Notice::Killed) => sampler.check_oom_kills(&handler),
-                    (Some(handler), Notice::Last) => {
-                        drop(sampler.request(&handler, Duration::ZERO));
-                    }
-                    (None, _) => {}
-                }
-            };
             let (hierarchies, metrics) = (Arc::clone(&hierarchies), Arc::clone(&metrics));
-            ExitReader::spawn(
-                procfs,
-                hierarchies,
-                exits.book,
-                metrics,
-                Box::new(on_notice),
-            )
-            .inspect_err(|error| {
-                shortcomings.push(Shortcoming {
-                    what: "what containers used in their last moments (--exit-accounting)"
-                        .to_owned(),
-                    why: error.to_string(),
-                });
-            })
-            .ok()
+            exits
+                .follow(&registry, &sampler, procfs, hierarchies, metrics)
+                .inspect_err(|error| {
+                    shortcomings.push(Shortcoming {
+                        what: "what containers used in their last moments (--exit-accounting)"
+                            .to_owned(),
+                        why: error.to_string(),
+                    });
+                })
+                .ok()
         });
         let (exits, moves) = followed.unzip();
         let watcher = Watcher::spawn(
@@ -401,6 +418,22 @@ impl MonitorBuilder {
         )
         .map_err(StartError::Thread)?;
         let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
+        let layers = Arc::new(disk_usage::LayerUsages::default());
+        let walker = match self.disk_usage {
+            disk_usage::Mode::Off => None,
+            mode => {
+                let registry = Arc::clone(&registry);
+                let walker = disk_usage::Walker::spawn(
+                    mode,
+                    Arc::clone(&node),
+                    Arc::clone(&hierarchies),
+                    Box::new(move || containers_of(&registry)),
+                    Arc::clone(&layers),
+                    Arc::clone(&metrics),
+                );
+                Some(walker.map_err(StartError::Thread)?)
+            }
+        };
         shortcomings.extend(node.latest().problems.iter().map(|problem| Shortcoming {
             what: format!("a fact about the node from {}", problem.path.display()),
             why: problem.cause.to_string(),
@@ -413,7 +446,9 @@ impl MonitorBuilder {
             node,
             plan,
             budget,
+            journal,
             metrics,
+            layers,
             listed: is_listed,
         };
         Ok(Monitor {
@@ -424,11 +459,30 @@ impl MonitorBuilder {
                 exits,
                 manager,
                 filesystems,
+                walker,
             }),
             hierarchies,
             shortcomings,
         })
     }
+}
+
+/// Memory of events: with a journal, what it has and what will be in it.
+fn remember(
+    options: Option<journal::Options>,
+    limits: EventLimits,
+    metrics: &Arc<SelfMetrics>,
+) -> Result<(Option<Arc<Journal>>, EventBus), StartError> {
+    let Some(options) = options else {
+        return Ok((None, EventBus::new(limits, Arc::clone(metrics))));
+    };
+    let mut past = Past::new(limits);
+    let (journal, read) = Journal::open(options, Arc::clone(metrics), &mut |record| {
+        past.take(&record)
+    })?;
+    let journal = Arc::new(journal);
+    let bus = EventBus::with_journal(past, Arc::clone(&journal), read.epochs, Arc::clone(metrics));
+    Ok((Some(journal), bus))
 }
 
 /// A running monitor. Ask it by the methods of [`View`].
@@ -447,6 +501,19 @@ struct Running {
     exits: Option<ExitReader>,
     manager: Manager,
     filesystems: Refresher,
+    walker: Option<disk_usage::Walker>,
+}
+
+/// The containers whose disk usage is measured: all but the root, whose file systems are the node's.
+fn containers_of(registry: &Registry) -> Vec<disk_usage::Container> {
+    let handlers = registry.within(&ContainerName::root());
+    let containers = handlers.iter().filter(|handler| !handler.name().is_root());
+    containers
+        .map(|handler| disk_usage::Container {
+            name: handler.name().clone(),
+            incarnation: handler.incarnation(),
+        })
+        .collect()
 }
 
 impl Monitor {
@@ -516,6 +583,7 @@ impl Running {
         }
         self.manager.stop();
         self.filesystems.stop();
-        view.stop(Instant::now() + STOP_SAMPLERS);
+        self.walker.into_iter().for_each(disk_usage::Walker::stop);
+        view.stop(Instant::now() + STOP_SAMPLERS, STOP_JOURNAL);
     }
 }

@@ -64,6 +64,53 @@ pub enum KmsgState {
     Unavailable = 2,
 }
 
+/// State of the journal, as `cgauge_journal_state` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum JournalState {
+    /// There is none (no `--state-dir`).
+    Off = 0,
+    /// What is shown is on disk.
+    Writing = 1,
+    /// The disk does not take records: what is shown is in memory only.
+    MemoryOnly = 2,
+}
+
+/// What the journal counts.
+#[derive(Debug, Default)]
+pub struct JournalMetrics {
+    /// [`JournalState`] as a number.
+    pub state: Gauge,
+    /// Records written.
+    pub records: Counter,
+    /// Bytes written.
+    pub bytes: Counter,
+    /// Time spent in writing, nanoseconds.
+    pub write_ns: Counter,
+    /// Syncs to disk.
+    pub syncs: Counter,
+    /// Time spent in them, nanoseconds.
+    pub sync_ns: Counter,
+    /// Syncs that failed.
+    pub sync_errors: Counter,
+    /// Times that the disk ceased to take records.
+    pub failures: Counter,
+    /// Records that will never be on disk.
+    pub given_up: Gauge,
+    /// Segments on disk.
+    pub segments: Gauge,
+    /// Their length together.
+    pub disk_bytes: Gauge,
+    /// Segments dropped for the bound on the whole.
+    pub dropped_segments: Counter,
+    /// Records read back at start.
+    pub read_records: Gauge,
+    /// Damaged bytes found at start.
+    pub lost_bytes: Gauge,
+    /// Records found missing at start.
+    pub lost_records: Gauge,
+}
+
 /// All counters of one monitor.
 #[derive(Debug, Default)]
 pub struct SelfMetrics {
@@ -77,12 +124,14 @@ pub struct SelfMetrics {
     pub kmsg_state: Gauge,
     /// Events published, by type in the order of `EventType::ALL`.
     pub events: [Counter; 4],
-    /// Events that readers were too slow for.
+    /// Events that were not remembered any more when a reader came to them, at most.
     pub events_missed_by_readers: Counter,
     /// OOM kills by how they became known.
     pub oom_kills_from_kmsg: Counter,
     /// OOM kills that only a counter told of.
     pub oom_kills_from_counters: Counter,
+    /// The journal.
+    pub journal: JournalMetrics,
     /// inotify watches held.
     pub watches: Gauge,
     /// Times the kernel dropped inotify events because its queue was full.
@@ -95,10 +144,18 @@ pub struct SelfMetrics {
     pub containers: Gauge,
     /// Polls done.
     pub polls: Counter,
+    /// Of these, polls of containers that did nothing: only their pulse was read.
+    pub polls_quiet: Counter,
     /// Time spent in polls, nanoseconds.
     pub poll_ns: Counter,
     /// Polls that were begun later than one interval after they were due.
     pub polls_late: Counter,
+    /// CPU seconds per second that cgauge keeps to, in billionths; 0 without a bound.
+    pub cpu_budget: Gauge,
+    /// How many times longer the intervals of containers that stand still are, in billionths.
+    pub stretch_idle: Gauge,
+    /// How many times longer those of all others are, in billionths.
+    pub stretch_busy: Gauge,
     /// Sampler threads, of which more are started while some are stuck.
     pub samplers: Gauge,
     /// Records of threads that ended.
@@ -119,6 +176,69 @@ pub struct SelfMetrics {
     pub http: HttpMetrics,
     /// Scrapes of `/metrics`.
     pub scrape: ScrapeMetrics,
+    /// The thread that measures writable layers.
+    pub disk_usage: DiskUsageMetrics,
+}
+
+/// Why the disk usage of a container is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum DiskUsageFailure {
+    /// Its directory is not there, or may not be opened.
+    NotFound,
+    /// A directory in it cannot be read.
+    Unreadable,
+    /// It has more files than are counted, or deeper directories.
+    TooLarge,
+    /// It is on a file system of another machine, which is not walked.
+    Network,
+}
+
+impl DiskUsageFailure {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::NotFound,
+        Self::Unreadable,
+        Self::TooLarge,
+        Self::Network,
+    ];
+
+    /// Its name as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Unreadable => "unreadable",
+            Self::TooLarge => "too_large",
+            Self::Network => "network",
+        }
+    }
+}
+
+/// What measuring writable layers costs.
+#[derive(Debug, Default)]
+pub struct DiskUsageMetrics {
+    /// Walks completed.
+    pub walks: Counter,
+    /// Time spent walking, rests not counted, nanoseconds.
+    pub walk_ns: Counter,
+    /// Directory entries looked at.
+    pub entries: Counter,
+    /// Times that the file system had counted by itself.
+    pub quota_reads: Counter,
+    /// Containers that have a writable layer.
+    pub layers: Gauge,
+    /// Of these, those that have been measured.
+    pub measured: Gauge,
+    /// Age of the oldest measurement that is shown, nanoseconds.
+    pub oldest_ns: Gauge,
+    failures: [Counter; DiskUsageFailure::ALL.len()],
+}
+
+impl DiskUsageMetrics {
+    /// Measurements given up for this reason.
+    pub fn failed(&self, why: DiskUsageFailure) -> &Counter {
+        &self.failures[why as usize]
+    }
 }
 
 /// Kinds of metrics whose cost is counted apart: one for each `MetricKind`, and one for what is always
@@ -184,6 +304,15 @@ impl SelfMetrics {
     /// Notes the state of the kernel log reader.
     pub fn set_kmsg_state(&self, state: KmsgState) {
         self.kmsg_state.set(state as u64);
+    }
+
+    /// The state of the journal.
+    pub fn journal_state(&self) -> JournalState {
+        match self.journal.state.get() {
+            1 => JournalState::Writing,
+            2 => JournalState::MemoryOnly,
+            _ => JournalState::Off,
+        }
     }
 
     /// The state of the kernel log reader.

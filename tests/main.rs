@@ -14,6 +14,7 @@ mod support;
 
 mod architecture;
 mod churn;
+mod disk_usage;
 mod errors;
 mod hostile;
 mod identity;

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cgauge::cache::{Limits, Ring};
-use cgauge::cgroup::container::Outcome;
+use cgauge::cgroup::container::{KeepOpen, Outcome};
 use cgauge::cgroup::file::FdBudget;
 use cgauge::cgroup::network::NetworkNamespaces;
 use cgauge::cgroup::plan::{Plan, ReadOptions};
@@ -152,7 +152,7 @@ fn reading_a_container_allocates_nothing() {
     let made = allocations(|| (0..100).for_each(|_| host.poll(&mut cgroup)));
     assert_eq!(made, 0, "in 100 polls");
 
-    cgroup.keep_open(false);
+    cgroup.keep_open(KeepOpen::Nothing);
     let made = allocations(|| (0..100).for_each(|_| host.poll(&mut cgroup)));
     assert_eq!(made, 0, "in 100 polls of an idle container");
     assert!(host.directory.path().exists());

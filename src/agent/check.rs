@@ -15,6 +15,7 @@ use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{Cgroup, ContainerName, Hierarchies, ReadContext, Sample};
 use crate::config::Config;
+use crate::journal;
 use crate::source::kmsg_reader::KmsgReader;
 
 /// One finding.
@@ -74,6 +75,7 @@ fn try_all(config: &Config) -> anyhow::Result<Vec<Finding>> {
     findings.push(namespaces(&roots.procfs));
     findings.push(watches(&roots.procfs));
     findings.push(descriptors(config));
+    findings.extend(state_directory(config));
     Ok(findings)
 }
 
@@ -252,6 +254,28 @@ fn watches(procfs: &Path) -> Finding {
     }
 }
 
+/// Whether events would outlive a restart; without a state directory they are not meant to.
+fn state_directory(config: &Config) -> Option<Finding> {
+    let directory = config.state.directory.as_ref()?;
+    let what = "state directory (events outlive a restart)".to_owned();
+    let options = journal::Options {
+        max_bytes: config.state.journal_max_bytes,
+        ..journal::Options::new(directory)
+    };
+    Some(match journal::probe(&options) {
+        Ok(detail) => Finding {
+            works: true,
+            what,
+            detail,
+        },
+        Err(detail) => Finding {
+            works: false,
+            what,
+            detail,
+        },
+    })
+}
+
 fn descriptors(config: &Config) -> Finding {
     let wanted = config.housekeeping.max_open_files;
     let budget = FdBudget::within_limits(wanted);
@@ -299,6 +323,29 @@ mod tests {
         let works = |what: &str| found.iter().any(|one| one.what == what && one.works);
         assert!(works("tasks") && works("memory"));
         assert!(!works("CPU time"));
+    }
+
+    #[test]
+    fn a_state_directory_is_tried_without_a_trace() {
+        let mut config = Config::default();
+        assert!(state_directory(&config).is_none());
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("state");
+        config.state.directory = Some(directory.clone());
+        let found = state_directory(&config).unwrap();
+        assert!(found.works, "{}", found.detail);
+        assert!(!directory.exists(), "what was not there is not there");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("mine"), "").unwrap();
+        assert!(state_directory(&config).unwrap().works);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+        config.state.directory = Some("/proc/self/cgauge".into());
+        let found = state_directory(&config).unwrap();
+        assert!(
+            !found.works && found.detail.contains("--state-dir"),
+            "{}",
+            found.detail
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::cgroup::plan::ReadOptions;
 use crate::config::{Config, MetricKind};
 use crate::event::{EventLimits, EventType, TypeLimit};
 use crate::handler::Housekeeping;
+use crate::journal;
 use crate::ledger::LedgerLimits;
 use crate::manager::Accept;
 use crate::monitor::{Monitor, MonitorBuilder};
@@ -19,6 +20,7 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         storage,
         machine,
         containers,
+        state,
         ..
     } = config;
     let mut builder = Monitor::builder()
@@ -34,6 +36,7 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
             interval: housekeeping.interval,
             max_interval: housekeeping.max_interval,
             dynamic: housekeeping.dynamic,
+            full_interval: housekeeping.full_interval,
         })
         .listing_interval(housekeeping.global_interval)
         .history(Limits {
@@ -43,7 +46,6 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         .events(event_limits(config))
         .ledger(LedgerLimits {
             age: storage.ledger_age,
-            number: storage.ledger_number,
             ..LedgerLimits::default()
         })
         .accept(Accept {
@@ -53,9 +55,17 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         .exit_accounting(housekeeping.exit_accounting)
         .skip_root(housekeeping.disable_root_cgroup_stats)
         .read(read_options(config))
+        .disk_usage(config.metrics.disk_usage())
         .samplers(housekeeping.sampler_threads)
         .max_open_files(housekeeping.max_open_files)
+        .cpu_budget(housekeeping.cpu_budget)
         .node_interval(machine.update_interval);
+    if let Some(directory) = &state.directory {
+        builder = builder.journal(Some(journal::Options {
+            max_bytes: state.journal_max_bytes,
+            ..journal::Options::new(directory)
+        }));
+    }
     if let Some(path) = &roots.cgroup_root {
         builder = builder.cgroup_root(path);
     }

@@ -137,6 +137,25 @@ pub fn encode(sample: &Sample, words: &mut Vec<u64>, out: &mut Vec<u8>) -> bool 
     changed
 }
 
+/// Appends that nothing changed to `out`.
+pub fn encode_same(out: &mut Vec<u8>) {
+    out.push(0);
+}
+
+/// Appends the difference between `words` and nothing to `out`.
+pub fn encode_from_nothing(words: &[u64], out: &mut Vec<u8>) {
+    let mut gap = 0;
+    for &word in words {
+        gap += 1;
+        if word != 0 {
+            varint(gap, out);
+            varint(zigzag(word.cast_signed()), out);
+            gap = 0;
+        }
+    }
+    out.push(0);
+}
+
 /// Reads the difference at the start of `bytes` into `words`, and gives what follows it.
 pub fn decode<'a>(mut bytes: &'a [u8], words: &mut Vec<u64>) -> Option<&'a [u8]> {
     let mut at = 0_usize;

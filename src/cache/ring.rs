@@ -95,6 +95,22 @@ impl Ring {
         codec::encode(sample, &mut self.words, &mut self.open.bytes)
     }
 
+    /// Adds the newest sample once more, as of `time`. Nothing if there is none.
+    pub fn repeat(&mut self, time: Timestamp) {
+        if self.open.times.is_empty() {
+            return;
+        }
+        if self.open.times.len() >= BLOCK_SAMPLES {
+            self.seal(Arc::clone(&self.open.shape));
+            codec::encode_from_nothing(&self.words, &mut self.open.bytes);
+            self.open.times.push(time);
+            self.evict();
+        } else {
+            self.open.times.push(time);
+            codec::encode_same(&mut self.open.bytes);
+        }
+    }
+
     /// Closes the open block and begins another.
     fn seal(&mut self, shape: Arc<Shape>) {
         let alike = self.open.bytes.len();
@@ -286,6 +302,39 @@ mod tests {
             assert!(ring.push(&sample(second)));
         }
         ring
+    }
+
+    #[test]
+    fn a_repeated_sample_comes_out_as_often_across_blocks() {
+        let mut ring = Ring::new(Limits {
+            max_age: Duration::from_secs(1_000),
+            max_bytes: 1 << 20,
+        });
+        ring.repeat(Timestamp(1));
+        assert!(ring.series(Range::default()).is_empty(), "of what?");
+        let mut first = sample(1);
+        first.pids.current = Some(0);
+        ring.push(&first);
+        for second in 2..=100 {
+            ring.repeat(Timestamp(second * 1_000_000_000));
+        }
+        assert!(ring.push(&sample(101)));
+        let all = ring.series(Range::default()).to_vec();
+        assert_eq!(
+            seconds(&ring.series(Range::default())),
+            (1..=101).collect::<Vec<_>>()
+        );
+        for (entry, second) in all[..100].iter().zip(1..) {
+            let timestamp = Timestamp(second * 1_000_000_000);
+            assert_eq!(
+                *entry,
+                Sample {
+                    timestamp,
+                    ..first.clone()
+                }
+            );
+        }
+        assert_eq!(all[100], sample(101));
     }
 
     #[test]

@@ -57,6 +57,25 @@ pub enum Outcome {
     Gone,
 }
 
+/// What says whether a container does anything: while none of it changes, nothing else of weight does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    cpu_usage_ns: u64,
+    memory_usage_bytes: Option<u64>,
+    tasks: Option<u64>,
+}
+
+/// Which files stay open between polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepOpen {
+    /// All that are read: of a busy container.
+    All,
+    /// Those of the [`Pulse`]: of one that does nothing.
+    Pulse,
+    /// None: of one that is rarely polled.
+    Nothing,
+}
+
 /// One container's directories and files. Its identity is the directories that it was made with: a
 /// cgroup made again under the same name has other inodes, and is not read.
 #[derive(Debug)]
@@ -67,7 +86,11 @@ pub struct Cgroup {
     directories: Vec<Option<Directory>>,
     slots: Vec<Slot>,
     polls: u32,
-    keep_open: bool,
+    keep_open: KeepOpen,
+    /// Whether any file of the pulse gave something in this poll.
+    pulse_found: bool,
+    /// When the last file was done with: the next one's cost is counted from here.
+    clock: Instant,
     member: Member,
     sched: SchedTotals,
 }
@@ -118,7 +141,9 @@ impl Cgroup {
             directories,
             slots,
             polls: 0,
-            keep_open: true,
+            keep_open: KeepOpen::All,
+            pulse_found: false,
+            clock: Instant::now(),
             member: Member::default(),
             sched: SchedTotals::default(),
         }
@@ -173,15 +198,25 @@ impl Cgroup {
             .for_each(|slot| slot.state = State::Closed);
     }
 
-    /// Whether to keep files open between polls: for busy containers. Idle ones give theirs back.
-    pub fn keep_open(&mut self, keep: bool) {
-        self.keep_open = keep;
-        if !keep {
-            for slot in &mut self.slots {
-                if let State::Open(_) = slot.state {
-                    slot.state = State::Closed;
-                }
+    /// Which files to keep open between polls, as far as the budget allows.
+    pub fn keep_open(&mut self, keep: KeepOpen) {
+        if std::mem::replace(&mut self.keep_open, keep) == keep {
+            return;
+        }
+        for at in 0..self.slots.len() {
+            if !self.keeps(at)
+                && let State::Open(_) = self.slots[at].state
+            {
+                self.slots[at].state = State::Closed;
             }
+        }
+    }
+
+    fn keeps(&self, at: usize) -> bool {
+        match self.keep_open {
+            KeepOpen::All => true,
+            KeepOpen::Pulse => self.plan.pulse.contains(&at),
+            KeepOpen::Nothing => false,
         }
     }
 
@@ -192,15 +227,43 @@ impl Cgroup {
 
     /// Reads everything into `out`, which is cleared first.
     pub fn read(&mut self, context: &mut ReadContext, out: &mut Sample) -> Outcome {
+        self.read_pulse(context, out);
+        self.read_rest(context, out)
+    }
+
+    /// Reads the few files of the [`Pulse`] into `out`, which is cleared first. `None` if the kernel does
+    /// not tell CPU time. To be followed by [`read_rest`](Self::read_rest) or
+    /// [`leave_rest`](Self::leave_rest).
+    pub fn read_pulse(&mut self, context: &mut ReadContext, out: &mut Sample) -> Option<Pulse> {
         if let Some(network) = out.network.take() {
             context.spare = network.interfaces;
         }
         out.clear();
         out.timestamp = Timestamp::now();
         self.polls = self.polls.wrapping_add(1);
+        self.pulse_found = false;
+        self.clock = Instant::now();
         let plan = Arc::clone(&self.plan);
-        let mut found = false;
-        for at in 0..plan.files.len() {
+        for &at in &plan.pulse {
+            self.pulse_found |= self.read_file(at, &mut context.buffer, out);
+        }
+        Some(Pulse {
+            cpu_usage_ns: out.cpu.usage_ns?,
+            memory_usage_bytes: out.memory.usage_bytes,
+            tasks: out.pids.current,
+        })
+    }
+
+    /// Ends a poll that reads no more than the pulse.
+    pub fn leave_rest(&mut self) {
+        self.end_poll();
+    }
+
+    /// Reads what [`read_pulse`](Self::read_pulse) has left.
+    pub fn read_rest(&mut self, context: &mut ReadContext, out: &mut Sample) -> Outcome {
+        let plan = Arc::clone(&self.plan);
+        let mut found = self.pulse_found;
+        for at in (0..plan.files.len()).filter(|at| !plan.pulse.contains(at)) {
             found |= self.read_file(at, &mut context.buffer, out);
         }
         if self.name.is_root()
@@ -230,6 +293,7 @@ impl Cgroup {
     pub fn read_oom_kills(&mut self, context: &mut ReadContext) -> Option<u64> {
         let plan = Arc::clone(&self.plan);
         let mut sample = Sample::default();
+        self.clock = Instant::now();
         for &at in &plan.oom_events {
             self.read_file(at, &mut context.buffer, &mut sample);
         }
@@ -257,6 +321,7 @@ impl Cgroup {
 
     /// Reads one file of the plan into `out`. False if it gave nothing at all.
     fn read_file(&mut self, at: usize, buffer: &mut ReadBuffer, out: &mut Sample) -> bool {
+        let keep = self.keeps(at);
         let file = &self.plan.files[at];
         let slot = &mut self.slots[at];
         let Some(directory) = &mut self.directories[file.hierarchy.index()] else {
@@ -268,7 +333,6 @@ impl Cgroup {
             }
             slot.state = State::Closed;
         }
-        let started = Instant::now();
         // A handle that has outlived its file (ENODEV) says nothing about a file made since: a
         // controller may have been switched off and on again. So the second try opens anew.
         let mut tries = if matches!(slot.state, State::Open(_)) {
@@ -284,7 +348,7 @@ impl Cgroup {
                 _ => match open_file(directory, &self.name, &self.plan, file, slot.choice) {
                     Ok(fd) => {
                         let parsed = parse(file, buffer, &fd, out);
-                        if self.keep_open && parsed.is_ok() {
+                        if keep && parsed.is_ok() {
                             slot.state = Kept::new(fd, Keep::File, &self.budget)
                                 .map_or(State::Closed, State::Open);
                         }
@@ -299,7 +363,10 @@ impl Cgroup {
                 break;
             }
         }
-        file.cost.record(started.elapsed());
+        // One look at the clock for each file: a read ends when the next begins.
+        let now = Instant::now();
+        file.cost.record(now.saturating_duration_since(self.clock));
+        self.clock = now;
         match result {
             Ok(Parsed::Data) => return true,
             Ok(Parsed::Empty) if file.names.len() == 1 => return true,

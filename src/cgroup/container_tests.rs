@@ -87,7 +87,7 @@ fn another_directory_under_the_same_name_is_not_read() {
     fs::remove_dir_all(tree.directory.path().join("old")).unwrap();
     tree.put("a", &[("cpu.stat", "usage_usec 1\n")]);
     assert_eq!(bare.read(&mut tree.context, &mut sample), Outcome::Gone);
-    kept.keep_open(false);
+    kept.keep_open(KeepOpen::Nothing);
     assert_eq!(kept.read(&mut tree.context, &mut sample), Outcome::Gone);
     let stale = Some(1);
     assert!(kept.attach(HierarchyId(0), stale).is_err());

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
-use nix::sys::uio::pread;
+use rustix::io::pread;
 
 /// Descriptors left to sockets, inotify and whatever else the process opens.
 const RESERVED_DESCRIPTORS: usize = 256;
@@ -170,11 +170,11 @@ impl ReadBuffer {
         let mut filled = 0;
         loop {
             let room = self.0.len();
-            match pread(file.as_fd(), &mut self.0[filled..], filled as i64) {
+            match pread(&file, &mut self.0[filled..], filled as u64) {
                 Ok(0) => break,
                 Ok(n) => filled += n,
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
             }
             if filled < room {
                 break;
@@ -198,11 +198,11 @@ impl ReadBuffer {
                 }
                 self.0.resize(filled * 2, 0);
             }
-            match pread(file.as_fd(), &mut self.0[filled..], filled as i64) {
+            match pread(&file, &mut self.0[filled..], filled as u64) {
                 Ok(0) => break,
                 Ok(n) => filled += n,
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
             }
         }
         Ok(&self.0[..filled])

@@ -47,10 +47,59 @@ pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The lines `key value` of a flat keyed file. Lines whose value is not a number are passed over:
 /// some kernels print negative figures there.
 pub fn flat_keyed(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
-    lines(text).filter_map(|line| {
-        let space = line.iter().position(|&byte| byte == b' ')?;
-        Some((&line[..space], number(&line[space + 1..])?))
-    })
+    FlatKeyed { rest: text }
+}
+
+/// The largest number of digits that no `u64` is too small for.
+const SAFE_DIGITS: usize = 19;
+
+/// Goes over each byte of a flat keyed file once: `memory.stat` is most of what there is to parse.
+struct FlatKeyed<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for FlatKeyed<'a> {
+    type Item = (&'a [u8], u64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let text = self.rest;
+            let mut at = 0;
+            while at < text.len() && text[at] != b' ' && text[at] != b'\n' {
+                at += 1;
+            }
+            let key = &text[..at];
+            let digits = (at + 1).min(text.len());
+            at = digits;
+            let mut value: u64 = 0;
+            while at < text.len() && text[at].is_ascii_digit() {
+                value = value
+                    .wrapping_mul(10)
+                    .wrapping_add(u64::from(text[at] - b'0'));
+                at += 1;
+            }
+            let plain = (1..=SAFE_DIGITS).contains(&(at - digits))
+                && matches!(text.get(at), None | Some(b'\n'))
+                && text.get(key.len()) == Some(&b' ');
+            if plain {
+                self.rest = text.get(at + 1..).unwrap_or_default();
+                return Some((key, value));
+            }
+            // Whatever else there is: a line by itself.
+            let end = key.len()
+                + text[key.len()..]
+                    .iter()
+                    .position(|&byte| byte == b'\n')
+                    .unwrap_or(text.len() - key.len());
+            self.rest = text.get(end + 1..).unwrap_or_default();
+            let value = text[..end].get(key.len() + 1..).and_then(number);
+            if let Some(value) = value {
+                return Some((key, value));
+            }
+        }
+        None
+    }
 }
 
 /// The pairs `key=value` of one line of a nested keyed file.
@@ -114,6 +163,24 @@ pub fn microseconds(us: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As plainly as it can be said.
+    fn flat_keyed_slowly(text: &[u8]) -> Vec<(&[u8], u64)> {
+        lines(text)
+            .filter_map(|line| {
+                let space = line.iter().position(|&byte| byte == b' ')?;
+                Some((&line[..space], number(&line[space + 1..])?))
+            })
+            .collect()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn flat_keyed_is_what_its_lines_are(text in "([a-z_]{0,3}[ 0-9]{0,22}[-x\t]?[ \n]{0,2}){0,6}") {
+            let found: Vec<_> = flat_keyed(text.as_bytes()).collect();
+            proptest::prop_assert_eq!(found, flat_keyed_slowly(text.as_bytes()));
+        }
+    }
 
     #[test]
     fn numbers_are_digits_that_fit() {

@@ -48,18 +48,23 @@ pub fn processes(procfs: &Path, pids: &[u32]) -> ProcessStats {
     let limits = pids
         .first()
         .and_then(|pid| fs::read(procfs.join(format!("{pid}/limits"))).ok());
+    let (soft, hard) = limits.map_or((None, None), |text| max_open_files(&text));
     ProcessStats {
         processes: Some(pids.len() as u64),
         file_descriptors: readable.then_some(files),
         sockets: (readable && files <= MAX_FILES).then_some(sockets),
-        max_open_files: limits.and_then(|text| max_open_files(&text)),
+        max_open_files: soft,
+        max_open_files_hard: hard,
     }
 }
 
-/// The soft limit in the line `Max open files  1024  4096  files`; absent if there is none.
-fn max_open_files(text: &[u8]) -> Option<u64> {
-    let soft = lines(text).find_map(|line| line.strip_prefix(b"Max open files"))?;
-    number(words(soft).next()?)
+/// The soft and the hard limit in the line `Max open files  1024  4096  files`; absent where there is
+/// none.
+fn max_open_files(text: &[u8]) -> (Option<u64>, Option<u64>) {
+    let line = lines(text).find_map(|line| line.strip_prefix(b"Max open files"));
+    let mut limits = words(line.unwrap_or_default()).map(number);
+    let mut next = || limits.next().flatten();
+    (next(), next())
 }
 
 /// Sums of `/proc/PID/schedstat` over the processes of a container and of those below it. What those
@@ -198,14 +203,15 @@ mod tests {
                 file_descriptors: Some(3),
                 sockets: Some(2),
                 max_open_files: Some(1024),
+                max_open_files_hard: Some(4096),
             }
         );
         let hidden = processes(root.path(), &[8]);
         assert_eq!((hidden.processes, hidden.file_descriptors), (Some(1), None));
         assert_eq!(processes(root.path(), &[]).file_descriptors, Some(0));
         assert_eq!(
-            max_open_files(b"Max open files  unlimited  unlimited  files"),
-            None
+            max_open_files(b"Max open files  unlimited  4096  files"),
+            (None, Some(4096))
         );
     }
 

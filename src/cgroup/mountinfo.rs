@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The kernel writes space, tab, newline and backslash as `\040`, `\011`, `\012` and `\134`; they are
-//! decoded here. Names are bytes, not text: nothing says that a mount point is UTF-8. Files of a
+//! decoded here, but for the options of the file system. Names are bytes, not text: nothing says that a mount point is UTF-8. Files of a
 //! real machine hold odd lines (an empty source, a truncated last line): what cannot be read is
 //! left out, never an error.
 
@@ -42,7 +42,9 @@ pub struct MountEntry {
     pub fs_type: OsString,
     /// What is mounted: a device, a server and path, or any word. May be empty.
     pub source: OsString,
-    /// Options of the file system. On cgroup v1: the controllers, and `name=` of named hierarchies.
+    /// Options of the file system, as the kernel wrote them: a comma within a value is `\054`, so
+    /// they are decoded one by one ([`super_option`](Self::super_option)). On cgroup v1: the
+    /// controllers, and `name=` of named hierarchies.
     pub super_options: OsString,
 }
 
@@ -50,6 +52,16 @@ impl MountEntry {
     /// Whether `name` is one of the options of the mount (`ro`, `nosuid` and so on).
     pub fn has_option(&self, name: &str) -> bool {
         has_option(&self.options, name)
+    }
+
+    /// What the option `name=` of the file system says, decoded.
+    pub fn super_option(&self, name: &str) -> Option<OsString> {
+        let options = std::os::unix::ffi::OsStrExt::as_bytes(self.super_options.as_os_str());
+        let mut options = options.split(|&byte| byte == b',');
+        options.find_map(|option| {
+            let value = option.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            Some(unescape(value))
+        })
     }
 
     /// Whether `name` is one of the options of the file system (on cgroup v1: a controller).
@@ -87,7 +99,7 @@ fn entry(line: &[u8]) -> Option<MountEntry> {
     let fs_type = name(fields.next()?)?;
     let source = unescape(fields.next()?);
     // Not every file system has options of its own to show.
-    let super_options = fields.next().map(unescape).unwrap_or_default();
+    let super_options = OsString::from_vec(fields.next().unwrap_or_default().to_vec());
     Some(MountEntry {
         mount_id,
         parent_id,

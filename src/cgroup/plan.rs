@@ -171,6 +171,8 @@ pub struct Plan {
     pub files: Vec<File>,
     /// Index of the file that tells OOM kills of the cgroup itself.
     pub oom_events: Vec<usize>,
+    /// Indices of the files whose figures say whether a container does anything at all.
+    pub pulse: Vec<usize>,
     /// Cost of `/proc/PID/net/dev`.
     pub network_cost: FileCost,
     /// Whether to read the network of containers.
@@ -250,16 +252,23 @@ impl Plan {
                 }
             }
         }
-        let oom_events = files
-            .iter()
-            .enumerate()
-            .filter(|(_, file)| matches!(file.name(), "memory.events.local" | "memory.oom_control"))
-            .map(|(at, _)| at)
-            .collect();
+        let indices = |names: &[&str]| {
+            let all = files.iter().enumerate();
+            all.filter(|(_, file): &(_, &File)| names.contains(&file.name()))
+                .map(|(at, _)| at)
+                .collect()
+        };
+        let oom_events = indices(&["memory.events.local", "memory.oom_control"]);
+        // Beside v1 controllers no file named so is read from the v2 tree, and the other way round.
+        let pulse = indices(match hierarchies.of(Controller::Cpuacct) {
+            Some(_) => &["cpuacct.usage", "memory.usage_in_bytes", "pids.current"],
+            None => &["cpu.stat", "memory.current", "pids.current"],
+        });
         Self {
             hierarchies,
             files,
             oom_events,
+            pulse,
             network_cost: FileCost::default(),
             network: options.network,
             kinds: options.kinds,

@@ -161,6 +161,8 @@ columns! {
         sockets,
         /// How many files the first of them may open. `/proc/PID/limits`, soft limit.
         max_open_files,
+        /// How far it may raise that. The hard limit.
+        max_open_files_hard,
     }
 
     /// Sums of `/proc/PID/schedstat` (each process's main thread), descendants included.

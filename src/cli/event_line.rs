@@ -69,6 +69,40 @@ impl fmt::Display for Event {
     }
 }
 
+/// A line of an answer: an event, word of missed ones, or none of both.
+#[derive(Debug, Default, Deserialize)]
+pub struct Line {
+    /// Where to go on behind it.
+    pub position: Option<String>,
+    /// Of an event.
+    pub id: Option<u64>,
+    /// Of word that events are missing.
+    pub missed: Option<Missed>,
+}
+
+/// Word that events are missing.
+#[derive(Debug, Deserialize)]
+pub struct Missed {
+    #[serde(default)]
+    reason: String,
+    at_most: Option<u64>,
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&*self.reason, self.at_most) {
+            ("unknown_position", _) => f.write_str(
+                "cgauge does not know what was read before: events may be missing here, or come again",
+            ),
+            (_, Some(1)) => f.write_str("1 event is missing here: it is not remembered any more"),
+            (_, Some(number)) => {
+                write!(f, "{number} events or fewer are missing here: they are not remembered any more")
+            }
+            (reason, None) => write!(f, "events are missing here: {}", printable(reason)),
+        }
+    }
+}
+
 /// The text with control characters escaped: names come from whoever makes a cgroup, and must
 /// neither break the line nor drive the terminal.
 pub fn printable(text: &str) -> String {

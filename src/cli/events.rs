@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use bytes::{Buf, Bytes, BytesMut};
 use cgauge::config::{Config, EventsArgs};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -13,25 +13,29 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::event_line;
-use super::request::{Address, request_path, server};
+use super::request::{Address, Server, request_path, server};
 
 /// How long a server may take to accept, and then to begin its answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest list of past events that is taken.
-pub(super) const MAX_LIST_BYTES: usize = 256 * 1024 * 1024;
-/// The longest single event that is taken while streaming.
+/// The longest single event that is taken.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
+/// A server that follows says where it is every 15 s; one that is silent for longer is gone.
+const SILENCE: Duration = Duration::from_secs(45);
+/// How long to wait before asking again after a stream has ended, at first and at most.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// As much of an error answer as is shown.
 const MAX_ERROR_BYTES: usize = 4096;
 
 /// Prints the events that were asked for; ends quietly at Ctrl-C and when the reader of `out` is gone.
+/// A stream that ends is taken up again where it was; `notes` is told.
 pub async fn run(
     args: &EventsArgs,
     config: &Config,
     out: &mut (impl Write + Send),
+    notes: &mut (impl Write + Send),
 ) -> anyhow::Result<()> {
     tokio::select! {
-        result = ask(args, config, out) => match result {
+        result = ask(args, config, out, notes) => match result {
             Err(error) if is_broken_pipe(&error) => Ok(()),
             other => other,
         },
@@ -45,50 +49,102 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Why no more events come.
+enum End {
+    /// The server has no more of them, or is gone.
+    Lost(anyhow::Error),
+    /// Asking again would not help.
+    Failed(anyhow::Error),
+}
+
 async fn ask(
     args: &EventsArgs,
     config: &Config,
     out: &mut (impl Write + Send),
+    notes: &mut (impl Write + Send),
 ) -> anyhow::Result<()> {
     let server = server(args, config)?;
-    let path = format!("{}{}", server.prefix, request_path(args));
-    let shown = &server.address;
-    let response = tokio::time::timeout(ANSWER_TIMEOUT, get(shown, &path))
-        .await
-        .with_context(|| {
-            format!(
-                "no answer from {shown} within {} s",
-                ANSWER_TIMEOUT.as_secs()
-            )
-        })??;
-    let response = succeeded(response, shown, &path).await?;
-    if args.follow {
-        follow(response.into_body(), args.json, shown, out).await
-    } else {
-        list(response.into_body(), args.json, shown, out).await
+    let mut printer = Printer {
+        json: args.json,
+        out,
+        notes,
+        position: None,
+    };
+    if !args.follow {
+        return match once(args, &server, &mut printer).await {
+            Ok(()) => Ok(()),
+            Err(End::Lost(error) | End::Failed(error)) => Err(error),
+        };
+    }
+    let (mut patience, most) = ASK_AGAIN;
+    let mut told = false;
+    loop {
+        let before = printer.position.clone();
+        let end = match once(args, &server, &mut printer).await {
+            Ok(()) => anyhow!("{} ended the stream", server.address),
+            Err(End::Failed(error)) => return Err(error),
+            // Nothing has ever come from there.
+            Err(End::Lost(error)) if printer.position.is_none() => return Err(error),
+            Err(End::Lost(error)) => error,
+        };
+        if printer.position != before {
+            (patience, told) = (ASK_AGAIN.0, false);
+        }
+        if !told {
+            writeln!(printer.notes, "cgauge: {end:#}; asking again")?;
+            told = true;
+        }
+        tokio::time::sleep(patience).await;
+        patience = (patience * 2).min(most);
     }
 }
 
-/// The answer, unless it says that something is wrong.
-pub(super) async fn succeeded(
+/// Asks once, behind what was printed before, and prints what comes.
+async fn once<O: Write, N: Write>(
+    args: &EventsArgs,
+    server: &Server,
+    printer: &mut Printer<'_, O, N>,
+) -> Result<(), End> {
+    let shown = &server.address;
+    let path = request_path(args, printer.position.as_deref());
+    let path = format!("{}{path}", server.prefix);
+    let response = tokio::time::timeout(ANSWER_TIMEOUT, get(shown, &path))
+        .await
+        .map_err(|_| {
+            anyhow!(
+                "no answer from {shown} within {} s",
+                ANSWER_TIMEOUT.as_secs()
+            )
+        })
+        .and_then(|answer| answer)
+        .map_err(End::Lost)?;
+    let status = response.status();
+    if !status.is_success() {
+        let error = refusal(response, shown, &path).await;
+        // It is starting, or has too many connections.
+        return Err(match status.is_server_error() {
+            true => End::Lost(error),
+            false => End::Failed(error),
+        });
+    }
+    print_all(response.into_body(), shown, printer).await
+}
+
+/// What an answer says is wrong.
+pub(super) async fn refusal(
     response: hyper::Response<Incoming>,
     shown: &Address,
     path: &str,
-) -> anyhow::Result<hyper::Response<Incoming>> {
+) -> anyhow::Error {
     let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
     let body = Limited::new(response.into_body(), MAX_ERROR_BYTES)
         .collect()
         .await;
     let text = body
         .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
         .unwrap_or_default();
-    bail!(
-        "{shown} answers {status} to {path}: {}",
-        event_line::printable(text.trim())
-    );
+    let text = event_line::printable(text.trim());
+    anyhow!("{shown} answers {status} to {path}: {text}")
 }
 
 /// Asks a server for a path.
@@ -136,33 +192,22 @@ where
         .with_context(|| format!("{host} does not answer as an HTTP server"))
 }
 
-async fn list(
-    body: Incoming,
-    json: bool,
-    shown: &Address,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let body = Limited::new(body, MAX_LIST_BYTES).collect().await;
-    let body = body
-        .map_err(|error| anyhow::anyhow!("{shown} broke off its answer: {error}"))?
-        .to_bytes();
-    let events: Vec<serde_json::Value> = serde_json::from_slice(&body)
-        .with_context(|| format!("{shown} does not answer with a list of events"))?;
-    for event in events {
-        print(&serde_json::to_vec(&event)?, json, out)?;
-    }
-    Ok(out.flush()?)
-}
-
-async fn follow(
+/// Prints an answer line by line, as it comes.
+async fn print_all<O: Write, N: Write>(
     mut body: Incoming,
-    json: bool,
     shown: &Address,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
+    printer: &mut Printer<'_, O, N>,
+) -> Result<(), End> {
     let mut pending = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.with_context(|| format!("{shown} broke off the stream"))?;
+    loop {
+        let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => {
+                return Err(End::Lost(anyhow!("{shown} broke off its answer: {error}")));
+            }
+            Err(_) => return Err(End::Lost(anyhow!("{shown} has fallen silent"))),
+        };
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -171,27 +216,47 @@ async fn follow(
             let line = pending.split_to(end);
             pending.advance(1);
             if !line.iter().all(u8::is_ascii_whitespace) {
-                print(&line, json, out)?;
+                printer.print(&line).map_err(End::Failed)?;
             }
         }
         if pending.len() > MAX_EVENT_BYTES {
-            bail!("{shown} sends an event of more than {MAX_EVENT_BYTES} bytes");
+            let error = anyhow!("{shown} sends an event of more than {MAX_EVENT_BYTES} bytes");
+            return Err(End::Failed(error));
         }
-        out.flush()?;
+        printer
+            .out
+            .flush()
+            .map_err(|error| End::Failed(error.into()))?;
     }
-    bail!("{shown} ended the stream: it is stopping, or this reader was too slow")
 }
 
-fn print(event: &[u8], json: bool, out: &mut impl Write) -> anyhow::Result<()> {
-    if json {
-        out.write_all(event.trim_ascii())?;
-        out.write_all(b"\n")?;
-    } else {
-        let event: event_line::Event =
-            serde_json::from_slice(event).context("the server sent something that is no event")?;
-        writeln!(out, "{event}")?;
+/// Prints lines, and remembers where they end.
+struct Printer<'a, O, N> {
+    json: bool,
+    out: &'a mut O,
+    notes: &'a mut N,
+    position: Option<String>,
+}
+
+impl<O: Write, N: Write> Printer<'_, O, N> {
+    fn print(&mut self, text: &[u8]) -> anyhow::Result<()> {
+        const NO_EVENT: &str = "the server sent something that is no event";
+        let line: event_line::Line = serde_json::from_slice(text).context(NO_EVENT)?;
+        let is_event = line.id.is_some();
+        if self.json && (is_event || line.missed.is_some()) {
+            self.out.write_all(text.trim_ascii())?;
+            self.out.write_all(b"\n")?;
+        } else if is_event {
+            let event: event_line::Event = serde_json::from_slice(text).context(NO_EVENT)?;
+            writeln!(self.out, "{event}")?;
+        } else if let Some(missed) = &line.missed {
+            self.out.flush()?;
+            writeln!(self.notes, "cgauge: {missed}")?;
+        }
+        // Only now: what was not printed has not been read.
+        self.position = line.position.or(self.position.take());
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -220,20 +285,16 @@ mod tests {
         (address, served)
     }
 
-    async fn output(
-        answer: &'static str,
-        follow: bool,
-        json: bool,
-    ) -> (String, String, anyhow::Result<()>) {
+    async fn output(answer: &'static str, json: bool) -> (String, String, anyhow::Result<()>) {
         let (address, served) = serve_once(answer).await;
         let args = EventsArgs {
             server: Some(address.to_string()),
-            follow,
             json,
             ..args()
         };
-        let mut out = Vec::new();
-        let result = run(&args, &Config::default(), &mut out).await;
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let result = run(&args, &Config::default(), &mut out, &mut notes).await;
+        out.extend(notes);
         (
             served.await.unwrap(),
             String::from_utf8(out).unwrap(),
@@ -244,43 +305,90 @@ mod tests {
     #[tokio::test]
     async fn past_events_are_listed() {
         const ANSWER: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n\
-            [{\"container_name\":\"/a\",\"timestamp\":\"T1\",\"event_type\":\"oom\",\"event_data\":{}},\
-            {\"container_name\":\"/b\",\"timestamp\":\"T2\",\"event_type\":\"containerCreation\",\"event_data\":{}}]";
-        let (request, text, result) = output(ANSWER, false, false).await;
+            {\"id\":1,\"position\":\"x-1\",\"container_name\":\"/a\",\"timestamp\":\"T1\",\"event_type\":\"oom\",\"event_data\":{}}\n\
+            {\"missed\":{\"reason\":\"forgotten\",\"at_most\":2}}\n\
+            {\"id\":4,\"position\":\"x-4\",\"container_name\":\"/b\",\"timestamp\":\"T2\",\"event_type\":\"containerCreation\",\"event_data\":{}}\n\
+            {\"position\":\"x-5\"}\n";
+        let (request, text, result) = output(ANSWER, false).await;
         result.unwrap();
         assert!(
-            request.starts_with("GET /api/v1.3/events/?all_events=true"),
+            request.starts_with("GET /api/cgauge/v1/events?max=100 "),
             "{request}"
         );
         assert_eq!(
             text,
-            "T1  oom                /a\nT2  containerCreation  /b\n"
+            "T1  oom                /a\nT2  containerCreation  /b\n\
+             cgauge: 2 events or fewer are missing here: they are not remembered any more\n"
         );
-        let (_, text, _) = output(ANSWER, false, true).await;
+        let (_, text, _) = output(ANSWER, true).await;
         assert!(
-            text.starts_with("{\"container_name\":\"/a\"") && text.lines().count() == 2,
+            text.starts_with("{\"id\":1,") && text.lines().count() == 3,
             "{text}"
         );
     }
 
     #[tokio::test]
-    async fn a_stream_is_printed_event_by_event_across_chunks() {
-        const ANSWER: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
-            14\r\n{\"container_name\":\"/\r\n3\r\na\"}\r\n1\r\n\n\r\n0\r\n\r\n";
-        let (request, text, result) = output(ANSWER, true, true).await;
-        assert!(
-            request.contains("stream=true") && !request.contains("max_events"),
-            "{request}"
+    async fn a_stream_is_taken_up_where_it_broke_off() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (told, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let server = tokio::spawn(async move {
+            // Cut in the middle of a line; refused for a while; ended in order; broken off.
+            for body in [
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n19\r\n{\"position\":\"x-7\"}\n{\"id\"\r\n",
+                "HTTP/1.1 503 Busy\r\nconnection: close\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"id\":8,\"position\":\"x-8\",\"container_name\":\"/a\"}\n",
+                "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"id\":9,\"position\":\"x-9\",\"container_name\":\"/b\"}\n",
+                "HTTP/1.1 404 No\r\nconnection: close\r\n\r\nnot here any more\n",
+            ] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                let line = String::from_utf8(request).unwrap();
+                told.send(line.lines().next().unwrap_or_default().to_owned())
+                    .unwrap();
+                stream.write_all(body.as_bytes()).await.unwrap();
+            }
+        });
+        let args = EventsArgs {
+            server: Some(address.to_string()),
+            follow: true,
+            json: true,
+            ..args()
+        };
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let error = run(&args, &Config::default(), &mut out, &mut notes)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("not here any more"), "{error}");
+        server.await.unwrap();
+        let mut requests = Vec::new();
+        while let Some(line) = asked.recv().await {
+            requests.push(line.replace("GET /api/cgauge/v1/events?follow=true", ""));
+        }
+        assert_eq!(
+            requests,
+            [
+                " HTTP/1.1",
+                "&after=x-7 HTTP/1.1",
+                "&after=x-7 HTTP/1.1",
+                "&after=x-8 HTTP/1.1",
+                "&after=x-9 HTTP/1.1",
+            ]
         );
-        assert_eq!(text, "{\"container_name\":\"/a\"}\n");
-        assert!(result.unwrap_err().to_string().contains("ended the stream"));
+        let text = String::from_utf8(out).unwrap();
+        let ids: Vec<_> = text.lines().filter_map(|line| line.get(..7)).collect();
+        assert_eq!(ids, ["{\"id\":8", "{\"id\":9"]);
+        let notes = String::from_utf8(notes).unwrap();
+        assert_eq!(notes.matches("asking again").count(), 3, "{notes}");
     }
 
     #[tokio::test]
     async fn failures_are_one_clear_line() {
         let (_, _, result) = output(
             "HTTP/1.1 500 Oops\r\nconnection: close\r\n\r\nunknown container\n",
-            false,
             false,
         )
         .await;
@@ -289,17 +397,13 @@ mod tests {
             text.contains("answers 500") && text.ends_with(": unknown container"),
             "{text}"
         );
-        let (_, _, result) = output(
-            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello",
-            false,
-            false,
-        )
-        .await;
+        let (_, _, result) =
+            output("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello\n", false).await;
         assert!(
             result
                 .unwrap_err()
                 .to_string()
-                .ends_with("does not answer with a list of events")
+                .contains("something that is no event")
         );
         // A port that was just closed: nothing listens there.
         let port = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -311,7 +415,7 @@ mod tests {
             server: Some(port.to_string()),
             ..args()
         };
-        let error = run(&args, &Config::default(), &mut Vec::new())
+        let error = run(&args, &Config::default(), &mut Vec::new(), &mut Vec::new())
             .await
             .unwrap_err();
         assert!(
@@ -332,13 +436,15 @@ mod tests {
             }
         }
         let (address, _served) =
-            serve_once("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[{}]").await;
+            serve_once("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"id\":1}\n").await;
         let args = EventsArgs {
             server: Some(address.to_string()),
             json: true,
             ..args()
         };
-        run(&args, &Config::default(), &mut Gone).await.unwrap();
+        run(&args, &Config::default(), &mut Gone, &mut Vec::new())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -351,7 +457,7 @@ mod tests {
             let mut request = [0; 25];
             stream.read_exact(&mut request).await.unwrap();
             stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]")
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
                 .await
                 .unwrap();
             String::from_utf8_lossy(&request).into_owned()
@@ -360,9 +466,9 @@ mod tests {
             server: Some(format!("unix:{}", path.display())),
             ..args()
         };
-        run(&args, &Config::default(), &mut Vec::new())
+        run(&args, &Config::default(), &mut Vec::new(), &mut Vec::new())
             .await
             .unwrap();
-        assert_eq!(served.await.unwrap(), "GET /api/v1.3/events/?all");
+        assert_eq!(served.await.unwrap(), "GET /api/cgauge/v1/events");
     }
 }

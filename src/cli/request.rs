@@ -111,8 +111,33 @@ fn reachable(listen: Listen) -> Address {
     }
 }
 
+/// The path and query that ask for these events; with a position, for those behind it.
+pub fn request_path(args: &EventsArgs, after: Option<&str>) -> String {
+    let mut query = Vec::new();
+    if !args.types.is_empty() {
+        query.push(format!("type={}", args.types.join(",")));
+    }
+    if let Some(container) = &args.container {
+        query.push(format!("container={}", encoded(container)));
+        if !args.subcontainers {
+            query.push("subcontainers=false".to_owned());
+        }
+    }
+    if args.follow {
+        query.push("follow=true".to_owned());
+    } else if let Some(max) = args.max {
+        query.push(format!("max={max}"));
+    }
+    if let Some(after) = after {
+        query.push(format!("after={}", encoded(after)));
+    }
+    let query = query.join("&");
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("/api/cgauge/v1/events{mark}{query}")
+}
+
 /// The text as a part of a path or query.
-pub fn percent_encode(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"/-._~:".contains(&byte) {
@@ -122,43 +147,6 @@ pub fn percent_encode(text: &str) -> String {
         }
     }
     encoded
-}
-
-/// The path and query that ask for these events.
-pub fn request_path(args: &EventsArgs) -> String {
-    let container = args.container.as_deref().unwrap_or("/");
-    let mut path = "/api/v1.3/events".to_owned();
-    if !container.starts_with('/') {
-        path.push('/');
-    }
-    path.push_str(&percent_encode(container));
-    let mut query: Vec<String> = args
-        .types
-        .iter()
-        .map(|name| format!("{}=true", parameter(name)))
-        .collect();
-    if query.is_empty() {
-        query.push("all_events=true".to_owned());
-    }
-    if args.subcontainers || args.container.is_none() {
-        query.push("subcontainers=true".to_owned());
-    }
-    query.push(if args.follow {
-        "stream=true".to_owned()
-    } else {
-        format!("max_events={}", args.max.map_or(-1, i64::from))
-    });
-    format!("{path}?{}", query.join("&"))
-}
-
-/// The query parameter that selects an event type.
-fn parameter(event_type: &str) -> &'static str {
-    match event_type {
-        "oom" => "oom_events",
-        "oomKill" => "oom_kill_events",
-        "containerCreation" => "creation_events",
-        _ => "deletion_events",
-    }
 }
 
 #[cfg(test)]
@@ -181,24 +169,26 @@ pub mod tests {
 
     #[test]
     fn paths_and_parameters() {
-        let path = |change: &dyn Fn(&mut EventsArgs)| {
+        let path = |after, change: &dyn Fn(&mut EventsArgs)| {
             let mut args = args();
             change(&mut args);
-            request_path(&args)
+            request_path(&args, after)
         };
+        assert_eq!(path(None, &|_| ()), "/api/cgauge/v1/events?max=100");
+        assert_eq!(path(None, &|args| args.max = None), "/api/cgauge/v1/events");
         assert_eq!(
-            path(&|_| ()),
-            "/api/v1.3/events/?all_events=true&subcontainers=true&max_events=100"
-        );
-        assert_eq!(
-            path(&|args| (args.container, args.max, args.types) =
+            path(None, &|args| (args.container, args.max, args.types) =
                 (Some("a b\n/é?".into()), None, vec!["oom", "oomKill"])),
-            "/api/v1.3/events/a%20b%0A/%C3%A9%3F?oom_events=true&oom_kill_events=true&max_events=-1"
+            "/api/cgauge/v1/events?type=oom,oomKill&container=a%20b%0A/%C3%A9%3F&subcontainers=false"
         );
         assert_eq!(
-            path(&|args| (args.container, args.follow, args.subcontainers) =
+            path(Some("00000000000000ff-7"), &|args| (
+                args.container,
+                args.follow,
+                args.subcontainers
+            ) =
                 (Some("/x".into()), true, true)),
-            "/api/v1.3/events/x?all_events=true&subcontainers=true&stream=true"
+            "/api/cgauge/v1/events?container=/x&follow=true&after=00000000000000ff-7"
         );
     }
 

@@ -7,10 +7,13 @@ use cgauge::config::{Config, WhyArgs};
 use http_body_util::{BodyExt, Limited};
 
 use super::event_line::printable;
-use super::events::{ANSWER_TIMEOUT, MAX_LIST_BYTES, get, succeeded};
+use super::events::{ANSWER_TIMEOUT, get, refusal};
 use super::report::quiet_pipe;
-use super::request::{percent_encode, server_at};
+use super::request::{encoded, server_at};
 use super::why_text::{Life, Text};
+
+/// The longest answer that is taken.
+const MAX_LIST_BYTES: usize = 256 * 1024 * 1024;
 
 /// Prints what happened to the containers that are meant.
 pub async fn run(args: &WhyArgs, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
@@ -19,9 +22,15 @@ pub async fn run(args: &WhyArgs, config: &Config, out: &mut impl Write) -> anyho
     let path = format!(
         "{}/api/cgauge/v1/ledger?max=-1&name={}",
         server.prefix,
-        percent_encode(&args.name)
+        encoded(&args.name)
     );
-    let asked = async { succeeded(get(shown, &path).await?, shown, &path).await };
+    let asked = async {
+        let response = get(shown, &path).await?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(refusal(response, shown, &path).await),
+        }
+    };
     let response = tokio::time::timeout(ANSWER_TIMEOUT, asked)
         .await
         .with_context(|| {

@@ -30,6 +30,8 @@ pub use kinds::{KindSet, MetricKind};
 pub use limits::PerEventType;
 pub use load::{Invocation, parse};
 
+pub use crate::node::disk_usage::Mode as DiskUsage;
+
 pub use crate::serve::metrics::{Options as PageOptions, Profile};
 
 use crate::ledger::LedgerLimits;
@@ -39,6 +41,10 @@ use crate::units::Limit;
 pub const DEFAULT_PORT: u16 = 8080;
 /// The shortest housekeeping interval that is accepted: below it, polling is all a node would do.
 pub const MIN_HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(10);
+/// The least that the journal may be given.
+pub const MIN_JOURNAL_BYTES: u64 = crate::journal::MIN_MAX_BYTES;
+/// The most: all of it is read at start.
+pub const MAX_JOURNAL_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// The most sampler threads that are accepted.
 pub const MAX_SAMPLER_THREADS: usize = 64;
 
@@ -53,6 +59,8 @@ pub struct Config {
     pub housekeeping: Housekeeping,
     /// How long samples and events are kept.
     pub storage: Storage,
+    /// What is kept on disk.
+    pub state: State,
     /// Facts about the machine.
     pub machine: Machine,
     /// Which cgroups become containers.
@@ -177,6 +185,8 @@ pub struct Housekeeping {
     pub max_interval: Duration,
     /// Whether idle containers are polled less often.
     pub dynamic: bool,
+    /// How long the CPU time, memory and tasks of a container that does nothing stand for everything.
+    pub full_interval: Duration,
     /// Time between two full listings of the cgroups.
     pub global_interval: Duration,
     /// The first wait is stretched by up to this fraction of the interval.
@@ -187,6 +197,8 @@ pub struct Housekeeping {
     pub sampler_threads: usize,
     /// Cgroup files that may be kept open between two polls.
     pub max_open_files: usize,
+    /// CPU seconds per second to stay within.
+    pub cpu_budget: Option<f64>,
     /// Whether the root container is left unpolled.
     pub disable_root_cgroup_stats: bool,
     /// Whether the exits of processes are followed.
@@ -199,10 +211,12 @@ impl Default for Housekeeping {
             interval: Duration::from_secs(1),
             max_interval: Duration::from_secs(60),
             dynamic: true,
+            full_interval: Duration::from_secs(30),
             global_interval: Duration::from_secs(60),
             initial_splay_factor: 1.0,
             jitter_factor: 1.0,
             sampler_threads: 2,
+            cpu_budget: None,
             max_open_files: 16_384,
             disable_root_cgroup_stats: false,
             exit_accounting: false,
@@ -221,8 +235,6 @@ pub struct Storage {
     pub event_count: PerEventType<Limit>,
     /// How long the ledger keeps a container after its end.
     pub ledger_age: Duration,
-    /// How many it keeps.
-    pub ledger_number: usize,
 }
 
 impl Default for Storage {
@@ -232,7 +244,24 @@ impl Default for Storage {
             event_age: PerEventType::all(Some(Duration::from_secs(24 * 3600))),
             event_count: PerEventType::all(Limit::Max(100_000)),
             ledger_age: LedgerLimits::default().age,
-            ledger_number: LedgerLimits::default().number,
+        }
+    }
+}
+
+/// What is kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The state directory; `None`: nothing is written.
+    pub directory: Option<PathBuf>,
+    /// Size of the journal, in bytes, at most.
+    pub journal_max_bytes: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            journal_max_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -273,6 +302,8 @@ pub struct Containers {
 pub struct Metrics {
     enable: KindSet,
     disable: KindSet,
+    /// What is done to know the disk usage of containers, if that is said.
+    disk_usage: Option<DiskUsage>,
     /// Whether every container label becomes a metric label.
     pub store_container_labels: bool,
     /// The labels that do when not every one does.
@@ -294,6 +325,19 @@ impl Metrics {
         }
     }
 
+    /// What is done to know the disk usage of containers; nothing while the kind `disk` is off. Walks are
+    /// for who asks for them: by the setting, or, if that says nothing, by naming `disk` among the
+    /// kinds that are to be on. Else only what file systems count by themselves is asked for.
+    pub fn disk_usage(&self) -> DiskUsage {
+        let named = self.enable.contains(MetricKind::Disk);
+        match self.disk_usage {
+            _ if !self.kinds().contains(MetricKind::Disk) => DiskUsage::Off,
+            Some(said) => said,
+            None if named => DiskUsage::Walk,
+            None => DiskUsage::Quota,
+        }
+    }
+
     /// What the page shows, with the kinds that are switched on.
     pub fn page(&self) -> PageOptions {
         PageOptions {
@@ -308,6 +352,7 @@ impl Default for Metrics {
         Self {
             enable: KindSet::EMPTY,
             disable: kinds::DISABLED_BY_DEFAULT,
+            disk_usage: None,
             store_container_labels: true,
             label_whitelist: Vec::new(),
             env_prefix_whitelist: Vec::new(),
@@ -340,6 +385,11 @@ impl Default for Process {
 impl Config {
     /// Brings settings that depend on each other into agreement; called once, after all layers.
     fn settle(&mut self) {
+        let said = self.metrics.disk_usage;
+        if said.is_some_and(|said| said != self.metrics.disk_usage()) {
+            self.warnings
+                .push("--disk-usage has no effect while the metric kind disk is off".to_owned());
+        }
         // cAdvisor takes `--housekeeping_interval=2m` beside its 60 s maximum: the base wins.
         self.housekeeping.max_interval = self
             .housekeeping

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::values::{
-    boolean, check, duration, factor, list, listen, log_filter, non_empty, number, path, positive,
-    url_path,
+    boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number, path,
+    positive, size, url_path,
 };
 use super::{
-    Config, KindSet, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL, Profile, Storage, limits,
+    Config, DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
+    MIN_JOURNAL_BYTES, Profile, Storage, limits,
 };
 
 /// Writes one value into the configuration; the error says what would have been right.
@@ -180,6 +181,14 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.housekeeping.dynamic, boolean(v)),
     ),
     row(
+        "full_read_interval",
+        POLL,
+        "DURATION",
+        "30s",
+        "Time between two full reads of a container whose CPU time, memory and tasks stand still; 0s: always all",
+        |c, v| set(&mut c.housekeeping.full_interval, duration(v)),
+    ),
+    row(
         "global_housekeeping_interval",
         POLL,
         "DURATION",
@@ -224,6 +233,18 @@ pub static SETTINGS: &[Setting] = &[
                 &mut c.housekeeping.sampler_threads,
                 check(threads, (1..=MAX_SAMPLER_THREADS).contains(&threads), &want),
             )
+        },
+    ),
+    row(
+        "cpu_budget",
+        POLL,
+        "CORES",
+        "0",
+        "CPU time to stay within, as 20m or 0.02: poll less often rather than use more; 0: any",
+        |c, v| {
+            let most = cores(v)?;
+            c.housekeeping.cpu_budget = Some(most).filter(|&most| most > 0.0);
+            Ok(())
         },
     ),
     row(
@@ -298,14 +319,29 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.storage.ledger_age, positive(v)),
     ),
     row(
-        "ledger_limit",
+        "state_dir",
         KEEP,
-        "N",
-        "20000",
-        "How many containers that have ended it keeps, at most",
+        "DIR",
+        "none",
+        "Directory for what is to outlive a restart: events; empty: nothing is written",
         |c, v| {
-            let number = number(v, "a number of containers");
-            set(&mut c.storage.ledger_number, number)
+            c.state.directory = if v.is_empty() { None } else { Some(v.into()) };
+            Ok(())
+        },
+    ),
+    row(
+        "journal_max_size",
+        KEEP,
+        "SIZE",
+        "64MiB",
+        "Size of the journal in the state directory; the oldest goes when it is full",
+        |c, v| {
+            let want = "a size from 4MiB to 16GiB";
+            let fits = |bytes: &u64| (MIN_JOURNAL_BYTES..=MAX_JOURNAL_BYTES).contains(bytes);
+            set(
+                &mut c.state.journal_max_bytes,
+                size(v).and_then(|bytes| check(bytes, fits(&bytes), want)),
+            )
         },
     ),
     row(
@@ -350,6 +386,23 @@ pub static SETTINGS: &[Setting] = &[
         "none",
         "Exactly these metric kinds, whatever is disabled",
         |c, v| set(&mut c.metrics.enable, KindSet::parse(v)),
+    ),
+    row(
+        "disk_usage",
+        PICK,
+        "HOW",
+        "auto",
+        "What containers have written: walk, in the background; quota, where it is counted; off; auto",
+        |c, v| {
+            c.metrics.disk_usage = match v {
+                "auto" => None,
+                "off" => Some(DiskUsage::Off),
+                "quota" => Some(DiskUsage::Quota),
+                "walk" => Some(DiskUsage::Walk),
+                _ => return Err("auto, off, quota or walk".to_owned()),
+            };
+            Ok(())
+        },
     ),
     row(
         "metrics_profile",

@@ -116,6 +116,34 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// A number of bytes: `64MiB`, `64Mi`, `1GB`, `4194304`. Binary and decimal units are what they say.
+pub fn size(text: &str) -> Result<u64, String> {
+    const WANT: &str = "a size: give a number and a unit, such as 64MiB or 1GB";
+    const UNITS: [(&str, u64); 14] = [
+        ("", 1),
+        ("B", 1),
+        ("K", 1_000),
+        ("KB", 1_000),
+        ("Ki", 1 << 10),
+        ("KiB", 1 << 10),
+        ("M", 1_000_000),
+        ("MB", 1_000_000),
+        ("Mi", 1 << 20),
+        ("MiB", 1 << 20),
+        ("G", 1_000_000_000),
+        ("GB", 1_000_000_000),
+        ("Gi", 1 << 30),
+        ("GiB", 1 << 30),
+    ];
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = UNITS.iter().find(|known| known.0 == unit).ok_or(WANT)?.1;
+    let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    bytes.ok_or_else(|| WANT.to_owned())
+}
+
 /// A number of the wanted type, named by `what` when it is not one.
 pub fn number<T: FromStr>(text: &str, what: &str) -> Result<T, String> {
     text.parse().map_err(|_| what.to_owned())
@@ -188,6 +216,17 @@ pub fn check<T>(value: T, fits: bool, want: &str) -> Result<T, String> {
 /// A duration longer than zero.
 pub fn positive(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|d| check(d, !d.is_zero(), "a duration longer than 0"))
+}
+
+/// An amount of CPU, as Kubernetes writes it: `20m` is a fiftieth of a core, `1.5` one and a half.
+pub fn cores(text: &str) -> Result<f64, String> {
+    const WANT: &str = "an amount of CPU: thousandths of a core such as 20m, or cores such as 0.02";
+    let (digits, unit) = match text.strip_suffix('m') {
+        Some(digits) => (digits, 1e-3),
+        None => (text, 1.0),
+    };
+    let cores = number::<f64>(digits, WANT)? * unit;
+    check(cores, cores == 0.0 || (1e-6..=1e6).contains(&cores), WANT)
 }
 
 /// A jitter factor: as in cAdvisor, a negative one means the default.
@@ -269,6 +308,22 @@ mod tests {
     }
 
     #[test]
+    fn amounts_of_cpu() {
+        for (text, wanted) in [
+            ("20m", 0.02),
+            ("0", 0.0),
+            ("0.5", 0.5),
+            ("2", 2.0),
+            ("1500m", 1.5),
+        ] {
+            assert_eq!(cores(text), Ok(wanted), "{text}");
+        }
+        for text in ["", "m", "1e-9", "-1", "20k", "inf", "nan", "1e30"] {
+            assert!(cores(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn addresses() {
         for (text, shown) in [
             ("127.0.0.1:8080", "127.0.0.1:8080"),
@@ -305,6 +360,23 @@ mod tests {
         );
         for text in ["", "inof", "a=b", "=info", "x[y]=info"] {
             assert!(log_filter(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4194304", 4_194_304),
+            ("64MiB", 64 << 20),
+            ("64Mi", 64 << 20),
+            ("1GB", 1_000_000_000),
+            ("512K", 512_000),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1 MiB", "1mb", "1.5G", "99999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
         }
     }
 

@@ -1,51 +1,112 @@
-//! Publishing events: into the history, and to whoever listens.
+//! Publishing events: into the journal, the history, and to whoever listens, in this order.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
 
-use super::{Event, EventKind, EventLimits, EventRequest, EventType, History};
+use super::restore::Past;
+use super::subscription::{Reading, Subscription};
+use super::{Event, EventKind, EventLimits, EventRequest, EventType, History, Position, stored};
 use crate::cgroup::ContainerName;
+use crate::journal::{Epoch, Journal, Kind, Unsettled};
 use crate::self_metrics::SelfMetrics;
 use crate::units::Timestamp;
 
-/// Events that a reader may lag behind before it loses the oldest of them. One buffer for all readers.
+/// Events that a reader may lag behind before it is given them from the history. One buffer for all
+/// readers.
 pub const READER_BACKLOG: usize = 8_192;
 
 /// The history and the readers. Shared by all who publish or listen.
 #[derive(Debug)]
 pub struct EventBus {
-    state: Mutex<State>,
-    metrics: Arc<SelfMetrics>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct State {
-    history: History,
+pub(super) struct Inner {
+    pub(super) state: Mutex<State>,
+    journal: Option<Arc<Journal>>,
+    /// That of the events published now.
+    epoch: Epoch,
+    /// Those whose numbers are known.
+    epochs: Vec<Epoch>,
+    pub(super) metrics: Arc<SelfMetrics>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) history: History,
+    /// Published, and not on disk yet: to be shown then.
+    unsettled: Unsettled<Event>,
     next_id: u64,
+    /// The number of the last event that was shown, or of the last of an earlier life.
+    pub(super) shown: u64,
     /// Gone once the bus is closed.
-    readers: Option<broadcast::Sender<Arc<Event>>>,
+    pub(super) readers: Option<broadcast::Sender<Arc<Event>>>,
 }
 
 impl EventBus {
-    /// A bus without past.
+    /// A bus without past, and without journal.
     pub fn new(limits: EventLimits, metrics: Arc<SelfMetrics>) -> Self {
-        let readers = Some(broadcast::Sender::new(READER_BACKLOG));
+        Self::build(Past::new(limits), None, Vec::new(), metrics)
+    }
+
+    /// A bus that goes on where the journal ends. `past` is what the journal was read into, `epochs`
+    /// what its [`ReadBack`](crate::journal::ReadBack) says.
+    pub fn with_journal(
+        past: Past,
+        journal: Arc<Journal>,
+        epochs: Vec<Epoch>,
+        metrics: Arc<SelfMetrics>,
+    ) -> Self {
+        let bus = Self::build(past, Some(Arc::clone(&journal)), epochs, metrics);
+        // Weak: the bus holds the journal.
+        let inner = Arc::downgrade(&bus.inner);
+        journal.on_settled(move |settled| {
+            if let Some(inner) = inner.upgrade() {
+                inner.state.lock().show(settled);
+            }
+        });
+        bus
+    }
+
+    fn build(
+        mut past: Past,
+        journal: Option<Arc<Journal>>,
+        mut epochs: Vec<Epoch>,
+        metrics: Arc<SelfMetrics>,
+    ) -> Self {
+        let epoch = journal
+            .as_ref()
+            .map_or_else(Epoch::random, |journal| journal.epoch());
+        epochs.push(epoch);
+        let next_id = past.next_id();
         let state = State {
-            history: History::new(limits),
-            next_id: 1,
-            readers,
+            history: past.history,
+            unsettled: Unsettled::default(),
+            next_id,
+            shown: next_id - 1,
+            readers: Some(broadcast::Sender::new(READER_BACKLOG)),
+        };
+        let inner = Inner {
+            state: Mutex::new(state),
+            journal,
+            epoch,
+            epochs,
+            metrics,
         };
         Self {
-            state: Mutex::new(state),
-            metrics,
+            inner: Arc::new(inner),
         }
     }
 
-    /// Publishes an event. Never waits for a reader.
+    /// Publishes an event. Waits neither for a reader nor for a disk: with a journal, it is shown once
+    /// it is written, on another thread.
     pub fn publish(&self, timestamp: Timestamp, container: ContainerName, kind: EventKind) {
-        let mut state = self.state.lock();
+        let inner = &self.inner;
+        let mut state = inner.state.lock();
         let id = state.next_id;
         state.next_id += 1;
         let event = Event {
@@ -55,41 +116,93 @@ impl EventBus {
             container,
             kind,
         };
-        self.metrics.events[event.kind.event_type().index()].inc();
-        state.history.push(event.clone());
-        // Under the lock, so that readers see events in the order of their numbers. It does not wait:
-        // a full buffer drops its oldest event. An error only says that nobody listens.
-        if let Some(readers) = &state.readers {
-            let _ = readers.send(Arc::new(event));
+        inner.metrics.events[event.kind.event_type().index()].inc();
+        let Some(journal) = &inner.journal else {
+            return state.show_one(event);
+        };
+        match stored::encode(&event) {
+            Ok(payload) => {
+                // Under the lock, so that the journal has events in the order of their numbers.
+                let sequence = journal.append(Kind::EVENT, &payload);
+                state.unsettled.push(sequence, event);
+                state.show(journal.settled());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an event cannot be written to the journal");
+                state.show_one(event);
+            }
         }
     }
 
     /// Ends all subscriptions, present and future, behind the last event.
     pub fn close(&self) {
-        self.state.lock().readers = None;
+        self.inner.state.lock().readers = None;
+    }
+
+    /// Waits until all that was published is shown; at `deadline` it is, written or not.
+    pub fn flush(&self, deadline: Instant) {
+        if let Some(journal) = &self.inner.journal {
+            journal.flush(deadline);
+        }
     }
 
     /// Past events.
     pub fn past(&self, request: &EventRequest) -> Vec<Event> {
-        self.state.lock().history.past(request)
+        self.inner.state.lock().history.past(request)
+    }
+
+    /// The series of event numbers that is being continued.
+    pub fn epoch(&self) -> Epoch {
+        self.inner.epoch
+    }
+
+    /// The place behind this event.
+    pub fn position(&self, id: u64) -> Position {
+        Position {
+            epoch: Some(self.inner.epoch),
+            id,
+        }
     }
 
     /// Events from now on.
     pub fn subscribe(&self, request: EventRequest) -> Subscription {
-        let receiver = match &self.state.lock().readers {
-            Some(readers) => readers.subscribe(),
-            None => broadcast::Sender::new(1).subscribe(),
+        let state = self.inner.state.lock();
+        let shown = state.shown;
+        Subscription::new(&self.inner, &state, request, Reading::after(shown))
+    }
+
+    /// Events behind a position: those that are past and then those to come, without loss or repeats
+    /// as far as the history goes. Of what is not there any more the first item tells.
+    pub fn resume(&self, request: EventRequest, position: Position) -> Subscription {
+        let inner = &self.inner;
+        let state = inner.state.lock();
+        let known = position
+            .epoch
+            .is_none_or(|epoch| inner.epochs.contains(&epoch));
+        let reading = if known && position.id <= state.shown {
+            Reading {
+                unknown: state.history.is_beyond_what_is_known(position.id),
+                ..Reading::after(position.id)
+            }
+        } else {
+            Reading {
+                unknown: true,
+                ..Reading::after(0)
+            }
         };
-        Subscription {
-            receiver,
-            request,
-            metrics: Arc::clone(&self.metrics),
-        }
+        Subscription::new(inner, &state, request, reading)
+    }
+
+    /// The events behind a position that are past, a page at a time; as [`resume`](Self::resume),
+    /// but it ends.
+    pub fn read(&self, request: EventRequest, position: Position) -> Subscription {
+        self.resume(request, position).until_now()
     }
 
     /// How many readers there are.
     pub fn readers(&self) -> usize {
-        self.state
+        self.inner
+            .state
             .lock()
             .readers
             .as_ref()
@@ -98,105 +211,25 @@ impl EventBus {
 
     /// How many past events of a type are kept.
     pub fn kept(&self, kind: EventType) -> usize {
-        self.state.lock().history.count(kind)
+        self.inner.state.lock().history.count(kind)
     }
 }
 
-/// Events that a reader was too slow for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} events were lost because they were not read in time")]
-pub struct Missed(pub u64);
-
-/// The future events that a request wants.
-#[derive(Debug)]
-pub struct Subscription {
-    receiver: broadcast::Receiver<Arc<Event>>,
-    request: EventRequest,
-    metrics: Arc<SelfMetrics>,
-}
-
-impl Subscription {
-    /// The next event. `None` once the monitor has stopped.
-    ///
-    /// # Errors
-    /// [`Missed`] says how many events (of any kind) were dropped since the last call because they
-    /// were not asked for in time. The next call goes on behind them.
-    pub async fn next(&mut self) -> Option<Result<Arc<Event>, Missed>> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) if self.request.wants(&event) => return Some(Ok(event)),
-                Ok(_) => {}
-                Err(RecvError::Lagged(number)) => {
-                    self.metrics.events_missed_by_readers.add(number);
-                    return Some(Err(Missed(number)));
-                }
-                Err(RecvError::Closed) => return None,
-            }
+impl State {
+    /// Shows all events whose records are settled up to this one.
+    fn show(&mut self, settled: u64) {
+        while let Some(event) = self.unsettled.pop(settled) {
+            self.show_one(event);
         }
     }
 
-    /// As a `Stream`, for combinators.
-    pub fn into_stream(
-        self,
-    ) -> impl futures_util::Stream<Item = Result<Arc<Event>, Missed>> + Send {
-        futures_util::stream::unfold(self, |mut subscription| async move {
-            subscription.next().await.map(|item| (item, subscription))
-        })
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn bus() -> EventBus {
-        EventBus::new(EventLimits::default(), Arc::default())
-    }
-
-    fn publish(bus: &EventBus, name: &str) {
-        bus.publish(
-            Timestamp::now(),
-            ContainerName::from_request(name),
-            EventKind::ContainerCreation,
-        );
-    }
-
-    #[tokio::test]
-    async fn a_reader_sees_what_it_asked_for_in_order() {
-        let bus = bus();
-        publish(&bus, "/before");
-        let request = EventRequest {
-            container: ContainerName::from_request("/a"),
-            ..EventRequest::everything()
-        };
-        let mut reader = bus.subscribe(request);
-        for name in ["/a/1", "/b", "/a/2"] {
-            publish(&bus, name);
+    fn show_one(&mut self, event: Event) {
+        self.shown = event.id;
+        self.history.push(event.clone());
+        // Under the lock, so that readers see events in the order of their numbers. It does not wait:
+        // a full buffer drops its oldest event. An error only says that nobody listens.
+        if let Some(readers) = &self.readers {
+            let _ = readers.send(Arc::new(event));
         }
-        drop(bus);
-        let mut names = Vec::new();
-        while let Some(event) = reader.next().await {
-            names.push(event.unwrap().container.to_string());
-        }
-        assert_eq!(names, ["/a/1", "/a/2"]);
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_sleeps_loses_events_and_is_told_how_many() {
-        let bus = bus();
-        let mut asleep = bus.subscribe(EventRequest::everything());
-        let extra = 100;
-        for _ in 0..READER_BACKLOG + extra {
-            publish(&bus, "/a");
-        }
-        assert_eq!(asleep.next().await, Some(Err(Missed(extra as u64))));
-        let first = asleep.next().await.unwrap().unwrap();
-        assert_eq!(first.id, extra as u64 + 1);
-        assert_eq!(bus.metrics.events_missed_by_readers.get(), extra as u64);
-        assert_eq!(
-            bus.past(&EventRequest::everything()).len(),
-            READER_BACKLOG + extra
-        );
     }
 }

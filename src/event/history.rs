@@ -41,16 +41,41 @@ impl EventLimits {
     }
 }
 
+/// Events that are looked at for a page, of each type: whoever publishes waits meanwhile.
+const PAGE_LOOKED_AT: usize = 1_024;
+
+/// Stretches of numbers that are told apart; of more, the oldest are taken for one.
+const MAX_STRETCHES: usize = 64;
+
 /// Past events.
 #[derive(Debug, Default)]
 pub struct History {
     limits: EventLimits,
     by_type: [Events; EventType::ALL.len()],
+    /// Numbers of events that were lost on disk, of whatever type.
+    lost: Stretches,
+    /// Numbers that were not given, or that were shown and never written: nobody knows.
+    skipped: Stretches,
+}
+
+/// Numbers from the first to the second, in order.
+#[derive(Debug, Default)]
+struct Stretches(VecDeque<(u64, u64)>);
+
+/// A part of the history, by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The events, by number.
+    pub events: Vec<Event>,
+    /// All up to this number have been looked at.
+    pub reached: u64,
 }
 
 /// The events of one type, oldest first.
 #[derive(Debug, Default)]
 struct Events {
+    /// The highest number that was dropped.
+    dropped: u64,
     /// Creations and deletions.
     packed: PackedLog,
     /// Others: few, and with more to tell.
@@ -62,7 +87,7 @@ impl History {
     pub fn new(limits: EventLimits) -> Self {
         Self {
             limits,
-            by_type: Default::default(),
+            ..Self::default()
         }
     }
 
@@ -82,6 +107,85 @@ impl History {
         {
             events.pop_front();
         }
+    }
+
+    /// The events that `request` wants with a number above `after` and not above `until`, by number:
+    /// not more than `most`, and looking at not much more than [`PAGE_LOOKED_AT`].
+    pub fn page(&self, request: &EventRequest, after: u64, until: u64, most: usize) -> Page {
+        let mut events = Vec::new();
+        let mut reached = until;
+        for kind in &request.types {
+            let held = &self.by_type[kind.index()];
+            let packed = held.packed.after(after).map(|event| {
+                let wanted = request.wants_of(event.name, event.timestamp);
+                (event.id, wanted.then(|| event.unpack()))
+            });
+            let first = held.plain.partition_point(|event| event.id <= after);
+            let plain = held
+                .plain
+                .range(first..)
+                .map(|event| (event.id, request.wants(event).then(|| event.clone())));
+            let (mut looked_at, mut found) = (0, 0);
+            for (id, event) in packed.chain(plain).take_while(|(id, _)| *id <= until) {
+                found += usize::from(event.is_some());
+                events.extend(event);
+                looked_at += 1;
+                if looked_at >= PAGE_LOOKED_AT || found >= most {
+                    reached = reached.min(id);
+                    break;
+                }
+            }
+        }
+        events.retain(|event| event.id <= reached);
+        events.sort_by_key(|event| event.id);
+        // A type that is named twice.
+        events.dedup_by_key(|event| event.id);
+        if let Some(first_beyond) = events.get(most) {
+            reached = first_beyond.id - 1;
+            events.truncate(most);
+        }
+        Page { events, reached }
+    }
+
+    /// How many events of these types, at most, had a number above `after` and not above `until` and
+    /// were dropped for their number or age, and the highest such number.
+    pub fn dropped(&self, types: &[EventType], after: u64, until: u64) -> Option<(u64, u64)> {
+        let dropped = types.iter().map(|kind| self.by_type[kind.index()].dropped);
+        let last = dropped.max().unwrap_or(0).min(until);
+        let skipped = self.skipped.within(after.saturating_add(1), last);
+        let number = last.saturating_sub(after).saturating_sub(skipped);
+        (number > 0).then_some((number, last))
+    }
+
+    /// The same for events that were lost on disk; of what type they were is not known.
+    pub fn lost(&self, types: &[EventType], after: u64, until: u64) -> Option<(u64, u64)> {
+        let number = self.lost.within(after.saturating_add(1), until);
+        (number > 0 && !types.is_empty()).then(|| (number, self.lost.last_within(until)))
+    }
+
+    /// Whether a reader that has seen `id` may have seen events of which nothing is known here.
+    pub fn is_beyond_what_is_known(&self, id: u64) -> bool {
+        self.skipped
+            .0
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&id))
+    }
+
+    /// Notes that events up to this number have been dropped.
+    pub(super) fn forget_until(&mut self, id: u64) {
+        for events in &mut self.by_type {
+            events.dropped = events.dropped.max(id);
+        }
+    }
+
+    /// Notes that the events with these numbers were lost.
+    pub(super) fn lose(&mut self, first: u64, last: u64) {
+        self.lost.add(first, last);
+    }
+
+    /// Notes that there are no events with these numbers, as far as is known.
+    pub(super) fn skip(&mut self, first: u64, last: u64) {
+        self.skipped.add(first, last);
     }
 
     /// The events that `request` wants, by time; among equals in the order of publication.
@@ -125,11 +229,40 @@ impl Events {
     }
 
     fn pop_front(&mut self) {
-        if self.packed.len() > 0 {
+        if let Some(first) = self.packed.first() {
+            self.dropped = first.id;
             self.packed.pop_front();
-        } else {
-            self.plain.pop_front();
+        } else if let Some(first) = self.plain.pop_front() {
+            self.dropped = first.id;
         }
+    }
+}
+
+impl Stretches {
+    fn add(&mut self, first: u64, last: u64) {
+        if self.0.len() >= MAX_STRETCHES
+            && let (Some((oldest, _)), Some((_, end))) = (self.0.pop_front(), self.0.pop_front())
+        {
+            self.0.push_front((oldest, end));
+        }
+        self.0.push_back((first, last));
+    }
+
+    /// How many of the numbers from `first` to `last` are in them.
+    fn within(&self, first: u64, last: u64) -> u64 {
+        let both = |(from, to): &(u64, u64)| {
+            (*to)
+                .min(last)
+                .saturating_add(1)
+                .saturating_sub((*from).max(first))
+        };
+        self.0.iter().map(both).sum()
+    }
+
+    /// The highest number that is in them and not above `until`; 0 if there is none.
+    fn last_within(&self, until: u64) -> u64 {
+        let ends = self.0.iter().filter(|(from, _)| *from <= until);
+        ends.map(|(_, to)| (*to).min(until)).max().unwrap_or(0)
     }
 }
 

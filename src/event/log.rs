@@ -33,7 +33,7 @@ struct Chunk {
 /// An event as it lies in its chunk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packed<'a> {
-    id: u64,
+    pub id: u64,
     pub timestamp: Timestamp,
     pub noticed: Timestamp,
     tag: u8,
@@ -108,13 +108,29 @@ impl PackedLog {
 
     /// All events, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Packed<'_>> {
-        self.chunks.iter().flat_map(|chunk| {
-            let mut rest = chunk.bytes.get(chunk.start..).unwrap_or_default();
-            std::iter::from_fn(move || {
-                let (event, length) = read(rest)?;
-                rest = &rest[length..];
-                Some(event)
-            })
+        self.chunks.iter().flat_map(Chunk::iter)
+    }
+
+    /// The events with a number above `id`, oldest first. Chunks before them are not looked into.
+    pub fn after(&self, id: u64) -> impl Iterator<Item = Packed<'_>> {
+        let later = self
+            .chunks
+            .partition_point(|chunk| chunk.iter().next().is_some_and(|first| first.id <= id));
+        self.chunks
+            .iter()
+            .skip(later.saturating_sub(1))
+            .flat_map(Chunk::iter)
+            .skip_while(move |event| event.id <= id)
+    }
+}
+
+impl Chunk {
+    fn iter(&self) -> impl Iterator<Item = Packed<'_>> {
+        let mut rest = self.bytes.get(self.start..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (event, length) = read(rest)?;
+            rest = &rest[length..];
+            Some(event)
         })
     }
 }
@@ -208,7 +224,11 @@ mod tests {
                 prop_assert_eq!(log.len(), model.len());
                 prop_assert_eq!(log.first().map(|event| event.unpack()), model.front().cloned());
             }
-            prop_assert_eq!(log.iter().map(|event| event.unpack()).collect::<VecDeque<_>>(), model);
+            prop_assert_eq!(&log.iter().map(|event| event.unpack()).collect::<VecDeque<_>>(), &model);
+            for id in (0..61).step_by(13) {
+                model.retain(|event: &Event| event.id > id);
+                prop_assert!(log.after(id).map(|event| event.id).eq(model.iter().map(|event| event.id)));
+            }
         }
     }
 

@@ -1,20 +1,34 @@
 //! REMEMBER: what happened to containers, for those who ask later and those who listen.
 //!
-//! In: events, from the manager. Out: past events by filter ([`History`]) and future ones as a
-//! stream ([`Subscription`]), for `query`. A reader that is too slow loses events and is told how
-//! many; it never delays the writer.
+//! In: events, from the manager; those of earlier lives, from the journal. Out: past events by
+//! filter ([`History`]) and a stream of those behind a [`Position`] and to come ([`Subscription`]), for
+//! `query`. A reader that is too slow for the history loses events and is told how many; it never
+//! delays the writer.
+//!
+//! With a journal, an event is shown to nobody before its record is settled: see
+//! [`journal`](crate::journal).
 
 pub mod kill;
+pub mod stored;
+pub mod position;
 mod log;
 pub mod history;
+pub mod restore;
+mod subscription;
 pub mod bus;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use bus::{EventBus, Missed, Subscription};
-pub use history::{EventLimits, History, TypeLimit};
+pub use bus::EventBus;
+pub use history::{EventLimits, History, Page, TypeLimit};
 pub use kill::{Constraint, OomKill};
+pub use position::{NoPosition, Position};
+pub use restore::Past;
+pub use subscription::{Missed, Subscription};
 
 use crate::cgroup::ContainerName;
 use crate::units::Timestamp;
@@ -104,7 +118,8 @@ impl EventKind {
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Number in the order of publication, from 1, without holes.
+    /// Number in the order of publication, from 1, without holes; with a journal it goes on over
+    /// restarts, and leaps by [`restore::LEAP`] where a life did not end in order.
     pub id: u64,
     /// When it happened.
     pub timestamp: Timestamp,

@@ -4,6 +4,7 @@
 //! samples into its ring, and OOM kills that its counters tell. [`Handler`] is what others hold;
 //! [`sampler`] has the threads that do the reading, apart from those that answer requests.
 
+pub mod governor;
 pub mod schedule;
 pub mod sampler;
 
@@ -15,18 +16,22 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use crate::cache::{Derived, Limits, Range, Ring, Series, Summary};
-use crate::cgroup::container::Outcome;
+use crate::cgroup::container::{KeepOpen, Outcome, Pulse};
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{Cgroup, ContainerName, HierarchyId, ReadContext, Sample, Spec};
 use crate::ledger::Figures;
 use crate::units::Timestamp;
+pub use governor::{Governor, Stretch};
 pub use sampler::Sampler;
 pub use schedule::Housekeeping;
 
 /// How long settings are believed without a sign that somebody wrote to them. Writes are noticed by
 /// the watcher; this covers a directory without a watch.
 const SPEC_REFRESH: Duration = Duration::from_secs(60);
+
+/// After how many polls without a change a container gives back the files that are not its pulse.
+const QUIET_POLLS: u32 = 3;
 
 /// Requests that may wait for one poll of a container. More are answered from what there is.
 const MAX_WAITERS: usize = 1_024;
@@ -82,10 +87,25 @@ struct Reader {
     oom_kills: Option<u64>,
     spec_read: Option<Instant>,
     never_polled: bool,
+    quiet: Quiet,
+}
+
+/// What is known of a container's doing nothing.
+#[derive(Debug, Default)]
+struct Quiet {
+    /// The pulse at the last poll.
+    pulse: Option<Pulse>,
+    /// The working set when everything was last read.
+    working_set_bytes: Option<u64>,
+    /// When everything was last read.
+    read_in_full: Option<Instant>,
+    /// Polls in a row that found the same pulse.
+    polls: u32,
 }
 
 #[derive(Debug, Default)]
 struct Demand {
+    /// When everything was last read.
     polled: Option<Instant>,
     queued: bool,
     waiters: Vec<oneshot::Sender<()>>,
@@ -126,6 +146,10 @@ pub(crate) struct Polled {
     pub next: Option<Duration>,
     /// OOM kills since the last look.
     pub new_oom_kills: u64,
+    /// Whether the pulse alone was read.
+    pub quiet: bool,
+    /// Whether nothing had changed.
+    pub idle: bool,
     /// What is to be done again.
     pub missed: Missed,
 }
@@ -154,6 +178,7 @@ impl Handler {
                 oom_kills,
                 spec_read: None,
                 never_polled: true,
+                quiet: Quiet::default(),
             }),
             history: Mutex::new(Ring::new(limits)),
             summary: Mutex::default(),
@@ -309,7 +334,8 @@ impl Handler {
         }
     }
 
-    /// Reads everything and adds the sample to the history.
+    /// Reads a container and adds the sample to the history: everything, unless nobody asks for it, its
+    /// pulse has not changed, and everything was read not long ago.
     pub(crate) fn poll(
         &self,
         context: &mut ReadContext,
@@ -332,25 +358,51 @@ impl Handler {
             reader.close(self);
             return Polled::default();
         }
-        reader.take_over(self);
-        let outcome = reader.cgroup.read(context, sample);
+        let started = Instant::now();
+        let in_full = reader.take_over(self)
+            || !waiters.is_empty()
+            || self.settings_are_old()
+            || reader.quiet.is_over(started, housekeeping.full_interval);
         let mut polled = Polled::default();
-        // Before the sample is seen: whoever sees it finds the settings that go with it.
-        reader.refresh_spec(self, context);
-        if outcome == Outcome::Read {
-            let changed = self.history.lock().push(sample);
-            self.summary.lock().push(
-                sample.timestamp,
-                sample.cpu.usage_ns,
-                sample.memory.working_set_bytes(),
-            );
-            reader.interval = housekeeping.next(reader.interval, changed);
-            let busy = reader.interval == housekeeping.interval;
-            reader.cgroup.keep_open(busy);
-            let used = sample.memory.usage_bytes.unwrap_or(0);
-            self.peak_seen.fetch_max(used, Relaxed);
-            polled.new_oom_kills = reader.new_oom_kills(self, sample.memory_events_local.oom_kill);
+        let pulse = reader.cgroup.read_pulse(context, sample);
+        if !in_full && pulse.is_some() && reader.quiet.pulse == pulse {
+            polled.quiet = true;
+            polled.idle = true;
+            reader.cgroup.leave_rest();
+            reader.quiet.polls = reader.quiet.polls.saturating_add(1);
+            self.history.lock().repeat(sample.timestamp);
+            self.keep_summary(sample, reader.quiet.working_set_bytes);
+            reader.interval = housekeeping.next(reader.interval, false);
+        } else {
+            if reader.quiet.pulse != pulse {
+                reader.quiet.polls = 0;
+            }
+            reader.quiet.pulse = pulse;
+            let outcome = reader.cgroup.read_rest(context, sample);
+            // Before the sample is seen: whoever sees it finds the settings that go with it.
+            reader.refresh_spec(self, context);
+            if outcome == Outcome::Read {
+                let changed = self.history.lock().push(sample);
+                let working_set_bytes = sample.memory.working_set_bytes();
+                self.keep_summary(sample, working_set_bytes);
+                reader.quiet.working_set_bytes = working_set_bytes;
+                reader.quiet.read_in_full = Some(started);
+                reader.interval = housekeeping.next(reader.interval, changed);
+                polled.idle = !changed;
+                let used = sample.memory.usage_bytes.unwrap_or(0);
+                self.peak_seen.fetch_max(used, Relaxed);
+                polled.new_oom_kills =
+                    reader.new_oom_kills(self, sample.memory_events_local.oom_kill);
+            } else {
+                reader.quiet.pulse = None;
+            }
         }
+        let keep = match () {
+            () if reader.interval > housekeeping.interval => KeepOpen::Nothing,
+            () if reader.quiet.polls >= QUIET_POLLS => KeepOpen::Pulse,
+            () => KeepOpen::All,
+        };
+        reader.cgroup.keep_open(keep);
         let first = std::mem::take(&mut reader.never_polled);
         polled.next = Some(if first {
             housekeeping.splay(self.name.as_bytes())
@@ -359,7 +411,9 @@ impl Handler {
         });
         drop(reader);
         let mut demand = self.demand.lock();
-        demand.polled = Some(Instant::now());
+        if !polled.quiet {
+            demand.polled = Some(Instant::now());
+        }
         polled.missed = std::mem::take(&mut demand.missed);
         drop(demand);
         for waiter in waiters {
@@ -367,6 +421,12 @@ impl Handler {
             let _ = waiter.send(());
         }
         polled
+    }
+
+    fn keep_summary(&self, sample: &Sample, working_set_bytes: Option<u64>) {
+        self.summary
+            .lock()
+            .push(sample.timestamp, sample.cpu.usage_ns, working_set_bytes);
     }
 
     /// Looks only whether the OOM killer was here.
@@ -408,10 +468,20 @@ impl Handler {
     }
 }
 
+impl Quiet {
+    /// Whether it is time to read everything, whatever the pulse says.
+    fn is_over(&self, now: Instant, full_interval: Duration) -> bool {
+        self.read_in_full
+            .is_none_or(|read| now.saturating_duration_since(read) >= full_interval)
+    }
+}
+
 impl Reader {
-    /// Carries out what the manager has noted.
-    fn take_over(&mut self, handler: &Handler) {
-        for pending in std::mem::take(&mut *handler.pending.lock()) {
+    /// Carries out what the manager has noted. True if there was anything.
+    fn take_over(&mut self, handler: &Handler) -> bool {
+        let all = std::mem::take(&mut *handler.pending.lock());
+        let any = !all.is_empty();
+        for pending in all {
             match pending {
                 Pending::Attach(hierarchy, inode) => {
                     if let Err(error) = self.cgroup.attach(hierarchy, Some(inode)) {
@@ -423,6 +493,7 @@ impl Reader {
                 Pending::Kills(counted) => self.oom_kills = Some(counted),
             }
         }
+        any
     }
 
     fn refresh_spec(&mut self, handler: &Handler, context: &mut ReadContext) {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::{Handler, Housekeeping};
+use super::{Handler, Housekeeping, Stretch};
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::{ReadContext, Sample};
 use crate::self_metrics::SelfMetrics;
@@ -53,6 +53,7 @@ struct Shared {
     namespaces: Arc<NetworkNamespaces>,
     metrics: Arc<SelfMetrics>,
     on_oom_kills: OomKillsCounted,
+    stretch: Mutex<Stretch>,
     started: Instant,
 }
 
@@ -151,6 +152,7 @@ impl Sampler {
             namespaces,
             metrics,
             on_oom_kills,
+            stretch: Mutex::new(Stretch::NONE),
             started: Instant::now(),
         });
         let sampler = Self {
@@ -174,6 +176,16 @@ impl Sampler {
         threads.push(Worker { busy_since, thread });
         self.shared.metrics.samplers.set(threads.len() as u64);
         Ok(())
+    }
+
+    /// How far intervals are stretched now.
+    pub fn stretch(&self) -> Stretch {
+        *self.shared.stretch.lock()
+    }
+
+    /// Stretches intervals from each container's next poll on.
+    pub fn set_stretch(&self, stretch: Stretch) {
+        *self.shared.stretch.lock() = stretch;
     }
 
     /// The housekeeping settings.
@@ -321,10 +333,23 @@ impl Shared {
                 let started = Instant::now();
                 let polled = handler.poll(context, sample, &self.housekeeping);
                 self.metrics.polls.inc();
+                if polled.quiet {
+                    self.metrics.polls_quiet.inc();
+                }
                 self.metrics
                     .poll_ns
                     .add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 if let Some(interval) = polled.next {
+                    let stretch = self.stretch.lock();
+                    let by = if polled.idle {
+                        stretch.idle
+                    } else {
+                        stretch.busy
+                    };
+                    drop(stretch);
+                    // Beyond all time is never.
+                    let interval = Duration::try_from_secs_f64(interval.as_secs_f64() * by)
+                        .unwrap_or(Duration::MAX);
                     self.queue.lock().schedule(handler, interval);
                 }
                 polled
@@ -453,7 +478,7 @@ mod tests {
         let housekeeping = Housekeeping {
             interval: Duration::MAX,
             max_interval: Duration::MAX,
-            dynamic: true,
+            ..Housekeeping::default()
         };
         assert_eq!(housekeeping.next(Duration::MAX, false), Duration::MAX);
         housekeeping.splay(b"/a");

@@ -12,6 +12,10 @@ pub struct Housekeeping {
     pub max_interval: Duration,
     /// Whether to stretch at all.
     pub dynamic: bool,
+    /// For how long a container that does nothing (its CPU time, memory and number of tasks stand still)
+    /// is known by these alone before everything is read of it again. Who asks for a sample no older
+    /// than some age has everything read whenever that was longer ago. Zero: always everything.
+    pub full_interval: Duration,
 }
 
 impl Default for Housekeeping {
@@ -20,6 +24,7 @@ impl Default for Housekeeping {
             interval: Duration::from_secs(1),
             max_interval: Duration::from_secs(60),
             dynamic: true,
+            full_interval: Duration::from_secs(30),
         }
     }
 }

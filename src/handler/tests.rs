@@ -70,6 +70,60 @@ impl Made {
 }
 
 #[test]
+fn of_a_container_that_stands_still_the_pulse_alone_is_read() {
+    let mut made = Made::new();
+    let inode = made.cgroup("4096");
+    let path = made.directory.path().join("a");
+    let write = |file: &str, text: &str| fs::write(path.join(file), text).unwrap();
+    write("cpu.stat", "usage_usec 5\n");
+    write("memory.stat", "anon 1\n");
+    let handler = made.handler();
+    handler.attach(TREE, Some(inode));
+    let anon = |handler: &Handler| {
+        let mut sample = Sample::default();
+        assert!(handler.latest(&mut sample));
+        sample.memory.anon_bytes.unwrap()
+    };
+    assert!(!made.poll(&handler).quiet);
+    let first = handler.latest_time().unwrap();
+    write("memory.stat", "anon 2\n");
+    assert!(made.poll(&handler).quiet);
+    assert_eq!(anon(&handler), 1, "as of the last full read");
+    assert!(handler.latest_time().unwrap() > first);
+    assert_eq!(handler.series(Range::default()).len(), 2);
+    // Each of these leads to a full read.
+    write("cpu.stat", "usage_usec 6\n");
+    assert!(!made.poll(&handler).quiet);
+    assert_eq!(anon(&handler), 2);
+    write("memory.stat", "anon 3\n");
+    let (_, asked) = handler.demand(Duration::ZERO).unwrap();
+    assert!(!made.poll(&handler).quiet, "somebody asks");
+    assert_eq!(anon(&handler), 3);
+    drop(asked);
+    assert!(made.poll(&handler).quiet);
+    assert!(
+        handler.demand(Duration::from_secs(60)).is_none(),
+        "read in full just now"
+    );
+    write("memory.current", "8192");
+    assert!(!made.poll(&handler).quiet);
+    assert!(made.poll(&handler).quiet);
+    handler.members_changed();
+    assert!(!made.poll(&handler).quiet, "processes came or went");
+    handler.settings_changed();
+    assert!(!made.poll(&handler).quiet, "settings were written");
+    let always = Housekeeping {
+        full_interval: Duration::ZERO,
+        ..Housekeeping::default()
+    };
+    let polled = handler.poll(&mut made.context, &mut made.sample, &always);
+    assert!(!polled.quiet);
+    // Without the CPU time nothing says that a container stands still.
+    fs::remove_file(path.join("cpu.stat")).unwrap();
+    assert!((0..3).all(|_| !made.poll(&handler).quiet));
+}
+
+#[test]
 fn a_directory_that_was_gone_before_it_was_looked_at_is_not_taken_from_the_next() {
     let mut made = Made::new();
     made.cgroup("4096");

@@ -6,8 +6,10 @@
 pub mod accept;
 pub mod oom;
 pub mod desk;
+pub mod exits;
 pub mod registry;
 mod last;
+mod thrift;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use self::thrift::Thrift;
 use crate::cache::Limits;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
@@ -26,11 +29,11 @@ use crate::handler::{Handler, NewHandler, Sampler};
 use crate::ledger::{Ledger, Which};
 use crate::node::Node;
 use crate::self_metrics::SelfMetrics;
-use crate::source::exits::{ExitBook, Tally};
 use crate::source::{Change, Directory, FileChange, SourceEvent};
 use crate::units::Timestamp;
 pub use accept::Accept;
 pub use desk::OomDesk;
+pub use exits::Exits;
 pub use registry::Registry;
 
 /// Source events that may wait for the manager. When it is full the watcher waits, and behind it the
@@ -75,17 +78,10 @@ pub struct Parts {
     pub node: Arc<Node>,
     /// How often the node's facts are read.
     pub node_interval: Duration,
+    /// CPU seconds per second that cgauge may use; `None` for no bound.
+    pub cpu_budget: Option<f64>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
-}
-
-/// What processes had used that exited.
-#[derive(Debug, Clone)]
-pub struct Exits {
-    /// The sums by container.
-    pub book: Arc<ExitBook>,
-    /// The hierarchy that counts CPU time.
-    pub hierarchy: Option<HierarchyId>,
 }
 
 /// The inlet for sources.
@@ -167,6 +163,7 @@ struct Task {
 impl Task {
     fn run(mut self, events: &Receiver<SourceEvent>) {
         let mut next_tick = Instant::now() + TICK;
+        let mut thrift = Thrift::new(self.parts.cpu_budget, &self.sampler, &self.parts.metrics);
         let mut node_read = Instant::now();
         let mut node_reader: Option<JoinHandle<()>> = None;
         while !self.stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -186,6 +183,9 @@ impl Task {
             if next_tick <= now {
                 next_tick = now + TICK;
                 self.tick(now);
+                if let Some(thrift) = &mut thrift {
+                    thrift.tick(now);
+                }
                 let at_it = node_reader
                     .as_ref()
                     .is_some_and(|thread| !thread.is_finished());
@@ -229,7 +229,8 @@ impl Task {
             }
             let which = which(&handler);
             let (mut figures, mut finality) = last::figures(&handler, ended).unwrap_or_default();
-            if let Some(tally) = self.tally(&handler) {
+            if let Some(tally) = (self.parts.exits.as_ref()).and_then(|exits| exits.tally(&handler))
+            {
                 last::add_exits(&tally, &mut figures, &mut finality);
                 if let Some(status) = tally.status {
                     self.parts.ledger.exited(&which, last::exit(status));
@@ -237,18 +238,6 @@ impl Task {
             }
             self.parts.ledger.amend(&which, &figures, finality);
         }
-    }
-
-    /// What the processes of a container that has gone had used.
-    fn tally(&self, handler: &Handler) -> Option<Tally> {
-        let exits = self.parts.exits.as_ref()?;
-        let directories = handler.directories();
-        let counted = |(of, _): &&(HierarchyId, u64)| Some(*of) == exits.hierarchy;
-        let inode = directories.iter().find(counted).map(|(_, inode)| *inode);
-        // One that is known by another directory alone has none that counts CPU time.
-        (inode.is_some() || directories.is_empty())
-            .then(|| exits.book.take(handler.name(), inode))
-            .flatten()
     }
 
     /// Has all counters of OOM kills looked at: somebody was killed, and the log does not say where.
@@ -482,6 +471,7 @@ mod tests {
             exits: None,
             node: Arc::clone(&node),
             node_interval: Duration::ZERO,
+            cpu_budget: None,
             metrics: Arc::clone(&metrics),
         };
         let namespaces = Arc::new(NetworkNamespaces::new(Path::new("/proc")));

@@ -56,6 +56,13 @@ pub struct FsInfo {
     pub io: Option<DiskIo>,
 }
 
+impl FsInfo {
+    /// Whether asking it may wait for another machine.
+    pub fn is_network(&self) -> bool {
+        partitions::is_network(&self.fs_type)
+    }
+}
+
 /// All file systems at one time.
 #[derive(Debug)]
 pub struct FsTable {

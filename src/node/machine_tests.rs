@@ -145,3 +145,89 @@ fn this_host_is_as_other_tools_see_it() {
         }
     }
 }
+
+#[test]
+fn the_interfaces_of_this_host_are_as_ip_sees_them() {
+    let Some(_) = output("ip", &["-j", "link"]) else {
+        return;
+    };
+    // Others may make interfaces at any time: two equal readings with the tool's between them count.
+    for _ in 0..20 {
+        let before = read_machine(&Roots::default()).0.nics;
+        let Some(text) = output("ip", &["-j", "link"]) else {
+            return;
+        };
+        if before != read_machine(&Roots::default()).0.nics {
+            continue;
+        }
+        let links: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let of_containers = ["veth", "docker", "nerdctl"];
+        let mut shown: Vec<_> = links
+            .iter()
+            .filter(|link| {
+                let name = link["ifname"].as_str().unwrap();
+                name != "lo" && !of_containers.iter().any(|prefix| name.starts_with(prefix))
+            })
+            .map(|link| {
+                let ether = link["link_type"] == "ether";
+                let mac = link["address"].as_str().filter(|_| ether);
+                let name = link["ifname"].as_str().unwrap();
+                (name, link["mtu"].as_u64(), mac)
+            })
+            .collect();
+        shown.sort_unstable();
+        let ours: Vec<_> = before
+            .iter()
+            .zip(&shown)
+            .map(|(nic, (_, _, mac))| {
+                let mac = nic.mac.as_deref().filter(|_| mac.is_some());
+                (nic.name.as_str(), nic.mtu_bytes, mac)
+            })
+            .collect();
+        assert_eq!((before.len(), ours), (shown.len(), shown));
+        return;
+    }
+    eprintln!("skipped: the interfaces of this host changed all the time");
+}
+
+#[test]
+fn the_file_systems_of_this_host_are_as_df_sees_them() {
+    let Some(_) = output("df", &["--version"]) else {
+        return;
+    };
+    let table = Filesystems::new(Roots::default()).table();
+    let columns = "--output=target,size,used,avail,itotal";
+    let mut compared = 0;
+    for fs in &table.filesystems {
+        let point = fs.mount_point.to_str().unwrap();
+        let text = Command::new("df").args(["-B1", columns, point]).output();
+        let text = String::from_utf8(text.unwrap().stdout).unwrap();
+        // One that has gone meanwhile has no row.
+        let Some(row) = text.lines().nth(1) else {
+            continue;
+        };
+        let row: Vec<&str> = row.split_whitespace().collect();
+        let number = |at: usize| row[at].parse::<u64>().unwrap_or(0);
+        if row[0] != point || number(1) != fs.capacity_bytes {
+            // Mounted over, or resized, or gone meanwhile: not the one that was measured.
+            let again = Filesystems::new(Roots::default()).table();
+            let same = again.filesystems.iter().any(|now| {
+                now.mount_point == fs.mount_point && now.capacity_bytes == fs.capacity_bytes
+            });
+            assert!(!same, "{fs:?}: {text}");
+            continue;
+        }
+        // Others write while we look.
+        let near = |ours: u64, theirs: u64| ours.abs_diff(theirs) <= fs.capacity_bytes / 50;
+        assert!(near(fs.usage_bytes, number(2)), "{fs:?}: {text}");
+        assert!(near(fs.available_bytes, number(3)), "{fs:?}: {text}");
+        let inodes = fs.inodes.unwrap_or(0);
+        // Some file systems make them of free space.
+        assert!(inodes.abs_diff(number(4)) <= inodes / 50, "{fs:?}: {text}");
+        compared += 1;
+    }
+    assert!(
+        compared > 0 || table.filesystems.is_empty(),
+        "none was compared"
+    );
+}

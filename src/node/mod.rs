@@ -13,6 +13,7 @@
 //! | `ids`, `cloud`, `version` | machine id, boot id, DMI, os-release |
 //! | `setup` | `/proc/cgroups`, the mount table |
 //! | `processes` | `/proc/PID/{stat,status,cgroup,fd}`, `/etc/passwd` |
+//! | `disk_usage` | mount tables of processes, writable layers |
 //! | `mounts`, `partitions`, `diskstats`, `prober`, `uuid`, `filesystem`, `fs_recent` | mountinfo, statvfs, `/proc/diskstats` |
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub mod cloud;
 pub mod cpu_cache;
 pub mod cpu_list;
 pub mod cpuinfo;
+pub mod disk_usage;
 pub mod disks;
 pub mod diskstats;
 pub mod filesystem;

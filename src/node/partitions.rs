@@ -140,7 +140,7 @@ pub fn device_name(mount: &MountEntry, fs_type: &str) -> Option<String> {
     }
 }
 
-fn is_network(fs_type: &str) -> bool {
+pub(super) fn is_network(fs_type: &str) -> bool {
     // nfsd is the server's control file system.
     fs_type != "nfsd" && NETWORK.iter().any(|kind| fs_type.starts_with(kind))
 }

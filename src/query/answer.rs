@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cache::{Range, Series};
 use crate::cgroup::{ContainerName, Sample, Spec};
+use crate::node::disk_usage::LayerUsage;
 use crate::units::Timestamp;
 
 /// What to tell of a container, in the manner of API v1: samples by number and time.
@@ -73,6 +74,9 @@ pub struct ContainerInfo {
     pub spec: Arc<Spec>,
     /// OOM kills of processes in it since it was noticed.
     pub oom_kills: u64,
+    /// What its writable layer took at the last few measurements, oldest first; empty if it was not
+    /// measured.
+    pub layer: Vec<Arc<LayerUsage>>,
     /// Its samples, oldest first.
     pub stats: Series,
     /// The newest sample, even if `stats` does not have it. `None` before the first poll.

@@ -11,10 +11,12 @@ use crate::cache::Range;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{ContainerName, Sample, Spec};
-use crate::event::{Event, EventBus, EventRequest, Subscription};
-use crate::handler::{Handler, Sampler};
+use crate::event::{Event, EventBus, EventRequest, Position, Subscription};
+use crate::handler::{Handler, Sampler, Stretch};
+use crate::journal::Journal;
 use crate::ledger::{Finality, LastRead, Ledger, LedgerRequest, Life};
 use crate::manager::Registry;
+use crate::node::disk_usage::{LayerUsage, LayerUsages, Location};
 use crate::node::setup::{self, Setup};
 use crate::node::{
     FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
@@ -52,8 +54,12 @@ pub struct Inner {
     pub plan: Arc<Plan>,
     /// The budget of open files.
     pub budget: Arc<FdBudget>,
+    /// What is kept on disk, if anything is.
+    pub journal: Option<Arc<Journal>>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
+    /// What containers have written to disks.
+    pub layers: Arc<LayerUsages>,
     /// Whether all that was there at start is known.
     pub listed: watch::Receiver<bool>,
 }
@@ -338,9 +344,23 @@ impl View {
             },
             spec: handler.spec().unwrap_or_else(|| Arc::new(Spec::default())),
             oom_kills: handler.oom_kills(),
+            layer: self.layer_usages(handler),
             stats: handler.series(range),
             latest,
         }
+    }
+
+    /// What a container's writable layer took at the last few measurements, oldest first: each says
+    /// when that was. Empty if it was not measured.
+    pub fn layer_usages(&self, handler: &Handler) -> Vec<Arc<LayerUsage>> {
+        (self.inner.layers).of(handler.name(), handler.incarnation())
+    }
+
+    /// Says where a container's files are: for a caller that has it from the container's runtime, which
+    /// knows better than the mount tables that else are read. `None` takes it back. False if there are
+    /// too many.
+    pub fn set_layer_location(&self, name: &ContainerName, location: Option<Location>) -> bool {
+        self.inner.layers.set_location(name, location)
     }
 
     /// Past events, oldest first.
@@ -381,6 +401,23 @@ impl View {
         self.inner.registry.get(name)
     }
 
+    /// Events behind a position: those that are past and then those to come.
+    pub fn resume_events(&self, request: EventRequest, position: Position) -> Subscription {
+        self.inner.bus.resume(request, position)
+    }
+
+    /// Events behind a position that are past. Unlike [`past_events`](Self::past_events) it holds no
+    /// more than a page of them at once, and gives them by number.
+    pub fn read_events(&self, request: EventRequest, position: Position) -> Subscription {
+        self.inner.bus.read(request, position)
+    }
+
+    /// The place behind the event of this number, to be resumed from in this life or, with a
+    /// journal, a later one.
+    pub fn event_position(&self, id: u64) -> Position {
+        self.inner.bus.position(id)
+    }
+
     /// The reading plan, with the cost of each file.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.inner.plan
@@ -394,6 +431,11 @@ impl View {
     /// The budget of open files.
     pub fn descriptors(&self) -> &FdBudget {
         &self.inner.budget
+    }
+
+    /// What is kept on disk; `None` if nothing is.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.inner.journal.as_deref()
     }
 
     /// How many event readers there are.
@@ -417,9 +459,17 @@ impl View {
         let _ = self.inner.listed.clone().wait_for(|listed| *listed).await;
     }
 
-    /// Stops polling and ends event streams.
-    pub(crate) fn stop(&self, deadline: Instant) {
+    /// How far the intervals of polling are stretched now, to stay within the CPU budget.
+    pub fn poll_stretch(&self) -> Stretch {
+        self.inner.sampler.stretch()
+    }
+
+    /// Stops polling, closes the journal and ends event streams.
+    pub(crate) fn stop(&self, deadline: Instant, journal: Duration) {
         self.inner.sampler.stop(deadline);
+        if let Some(open) = &self.inner.journal {
+            open.close(Instant::now() + journal);
+        }
         self.inner.bus.close();
     }
 

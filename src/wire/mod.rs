@@ -16,6 +16,7 @@
 //! | [`v2`] | API v2.0 and v2.1 |
 //! | [`kubelet`] | the kubelet's summary and resource metrics |
 //! | [`ledger`] | lives of containers, those that have gone too |
+//! | [`own`] | cgauge's own API |
 //! | [`machine`] | machine info and attributes |
 
 mod object;
@@ -26,6 +27,7 @@ pub mod shared;
 pub mod kubelet;
 pub mod v1;
 pub mod v2;
+pub mod own;
 
 #[cfg(test)]
 mod tests;

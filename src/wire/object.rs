@@ -24,7 +24,7 @@ pub(super) fn unless_empty<T>(list: &[T]) -> Option<&[T]> {
 macro_rules! objects {
     ($(
         $(#[$attribute:meta])*
-        $vis:vis struct $name:ident $(<$lifetime:lifetime>)? ($source:ty) |$view:ident| {
+        $vis:vis struct $name:ident $(<$lifetime:lifetime>)? ($source:ty) |$view:pat_param| {
             $($key:literal => $value:expr,)*
         }
     )+) => {$(

@@ -8,11 +8,11 @@ use super::family::{Family, From, Value, counter, gauge};
 use super::page::{Page, kind_index};
 use crate::cgroup::plan::FileCost;
 use crate::event::EventType;
-use crate::self_metrics::KmsgState;
+use crate::self_metrics::{DiskUsageFailure, JournalState, KmsgState};
 
 macro_rules! own {
     (count $field:ident $(. $rest:ident)*) => { From::Own(|p| Some(Value::Count(p.own.$field$(.$rest)*.get()))) };
-    (nanos $field:ident) => { From::Own(|p| Some(Value::Nanos(p.own.$field.get()))) };
+    (nanos $field:ident $(. $rest:ident)*) => { From::Own(|p| Some(Value::Nanos(p.own.$field$(.$rest)*.get()))) };
 }
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -27,6 +27,11 @@ pub(super) const FAMILIES: &[Family] = &[
         own!(count polls),
     ),
     counter(
+        "cgauge_polls_quiet_total",
+        "Polls that read CPU time, memory usage and number of tasks alone, for these stood still.",
+        own!(count polls_quiet),
+    ),
+    counter(
         "cgauge_poll_seconds_total",
         "Time spent in polls.",
         own!(nanos poll_ns),
@@ -35,6 +40,27 @@ pub(super) const FAMILIES: &[Family] = &[
         "cgauge_polls_late_total",
         "Polls begun later than one interval after they were due.",
         own!(count polls_late),
+    ),
+    gauge(
+        "cgauge_cpu_budget_cores",
+        "CPU seconds per second that cgauge keeps to (--cpu-budget).",
+        From::Own(|p| Some(Value::Nanos(p.own.cpu_budget.get())).filter(|_| has_budget(p))),
+    ),
+    gauge(
+        "cgauge_poll_stretch_ratio",
+        "How many times longer intervals are than set, to stay within the CPU budget: of containers that stand still, and of all others.",
+        From::Page(|p, emit| {
+            if has_budget(p) {
+                emit.sample(
+                    &[("of", &"busy")],
+                    Some(Value::Nanos(p.own.stretch_busy.get())),
+                );
+                emit.sample(
+                    &[("of", &"idle")],
+                    Some(Value::Nanos(p.own.stretch_idle.get())),
+                );
+            }
+        }),
     ),
     gauge(
         "cgauge_samplers",
@@ -60,6 +86,46 @@ pub(super) const FAMILIES: &[Family] = &[
         "cgauge_listings_total",
         "Full listings of the hierarchies.",
         own!(count listings),
+    ),
+    gauge(
+        "cgauge_disk_usage_layers",
+        "Containers that have a writable layer.",
+        own!(count disk_usage.layers),
+    ),
+    gauge(
+        "cgauge_disk_usage_measured",
+        "Of these, those whose layer has been measured.",
+        own!(count disk_usage.measured),
+    ),
+    gauge(
+        "cgauge_disk_usage_oldest_seconds",
+        "Age of the oldest measurement that is shown.",
+        own!(nanos disk_usage.oldest_ns),
+    ),
+    counter(
+        "cgauge_disk_usage_walks_total",
+        "Walks over a writable layer that were completed.",
+        own!(count disk_usage.walks),
+    ),
+    counter(
+        "cgauge_disk_usage_walk_seconds_total",
+        "Time spent walking, rests not counted.",
+        own!(nanos disk_usage.walk_ns),
+    ),
+    counter(
+        "cgauge_disk_usage_entries_total",
+        "Directory entries that walks have looked at.",
+        own!(count disk_usage.entries),
+    ),
+    counter(
+        "cgauge_disk_usage_quota_reads_total",
+        "Usages that the file system had counted by itself.",
+        own!(count disk_usage.quota_reads),
+    ),
+    counter(
+        "cgauge_disk_usage_failures_total",
+        "Measurements given up, by reason.",
+        From::Page(disk_usage_failures),
     ),
     counter(
         "cgauge_kmsg_records_total",
@@ -88,13 +154,88 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "cgauge_events_missed_total",
-        "Events that readers were too slow for.",
+        "Events that were not remembered any more when a reader came to them.",
         own!(count events_missed_by_readers),
     ),
     counter(
         "cgauge_oom_kills_total",
         "OOM kills, by how they became known.",
         From::Page(oom_kills),
+    ),
+    gauge(
+        "cgauge_journal_bytes",
+        "Size of the journal on disk.",
+        own!(count journal.disk_bytes),
+    ),
+    counter(
+        "cgauge_journal_dropped_segments_total",
+        "Segments of the journal dropped for the bound on its size.",
+        own!(count journal.dropped_segments),
+    ),
+    counter(
+        "cgauge_journal_failures_total",
+        "Times that the disk ceased to take records.",
+        own!(count journal.failures),
+    ),
+    counter(
+        "cgauge_journal_given_up_records_total",
+        "Records that will never be on disk, for want of room while it did not take any.",
+        own!(count journal.given_up),
+    ),
+    gauge(
+        "cgauge_journal_lost_bytes",
+        "Damaged bytes found when the journal was read at start.",
+        own!(count journal.lost_bytes),
+    ),
+    gauge(
+        "cgauge_journal_lost_records",
+        "Records found missing when the journal was read at start.",
+        own!(count journal.lost_records),
+    ),
+    gauge(
+        "cgauge_journal_read_records",
+        "Records read at start.",
+        own!(count journal.read_records),
+    ),
+    counter(
+        "cgauge_journal_records_total",
+        "Records written.",
+        own!(count journal.records),
+    ),
+    gauge(
+        "cgauge_journal_segments",
+        "Segments of the journal on disk.",
+        own!(count journal.segments),
+    ),
+    gauge(
+        "cgauge_journal_state",
+        "1 for the state that the journal is in.",
+        From::Page(journal_state),
+    ),
+    counter(
+        "cgauge_journal_sync_errors_total",
+        "Syncs of the journal that failed.",
+        own!(count journal.sync_errors),
+    ),
+    counter(
+        "cgauge_journal_sync_seconds_total",
+        "Time spent syncing the journal.",
+        own!(nanos journal.sync_ns),
+    ),
+    counter(
+        "cgauge_journal_syncs_total",
+        "Syncs of the journal.",
+        own!(count journal.syncs),
+    ),
+    counter(
+        "cgauge_journal_write_seconds_total",
+        "Time spent writing the journal.",
+        own!(nanos journal.write_ns),
+    ),
+    counter(
+        "cgauge_journal_written_bytes_total",
+        "Bytes written to the journal.",
+        own!(count journal.bytes),
     ),
     counter(
         "cgauge_exit_records_total",
@@ -259,6 +400,10 @@ pub(super) const KINDS: &[Family] = &[
     ),
 ];
 
+fn has_budget(page: &Page<'_>) -> bool {
+    page.own.cpu_budget.get() > 0
+}
+
 /// One figure of each kind that is on, and of what always is.
 fn each_kind(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&Page<'_>, usize) -> Option<Value>) {
     for kind in page.options.kinds.iter() {
@@ -353,9 +498,30 @@ fn kmsg_state(page: &Page<'_>, emit: &mut Emit<'_>) {
     }
 }
 
+fn journal_state(page: &Page<'_>, emit: &mut Emit<'_>) {
+    let now = page.own.journal_state();
+    for (state, name) in [
+        (JournalState::Off, "off"),
+        (JournalState::Writing, "writing"),
+        (JournalState::MemoryOnly, "memory_only"),
+    ] {
+        emit.sample(
+            &[("state", &name)],
+            Some(Value::Count((state == now).into())),
+        );
+    }
+}
+
 fn events(page: &Page<'_>, emit: &mut Emit<'_>) {
     for (kind, count) in EventType::ALL.into_iter().zip(&page.own.events) {
         emit.sample(&[("type", &kind)], Some(Value::Count(count.get())));
+    }
+}
+
+fn disk_usage_failures(page: &Page<'_>, emit: &mut Emit<'_>) {
+    for why in DiskUsageFailure::ALL {
+        let count = page.own.disk_usage.failed(why).get();
+        emit.sample(&[("reason", &why.as_str())], Some(Value::Count(count)));
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cgroup::sockets::SocketStats;
 use crate::cgroup::stats::InterfaceStats;
 use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::ledger::Workload;
+use crate::node::disk_usage::LayerUsage;
 use crate::node::{FsTable, MachineInfo, VersionInfo};
 use crate::self_metrics::{KINDS, SelfMetrics};
 use crate::units::Timestamp;
@@ -35,6 +36,8 @@ pub struct Container {
     pub(super) spec: Arc<Spec>,
     pub(super) sample: Sample,
     pub(super) oom_kills: u64,
+    /// What its writable layer takes, as last measured.
+    pub(super) layer: Option<Arc<LayerUsage>>,
     /// Whether its network figures are shown under its name; see [`Page::new`].
     pub(super) shows_network: bool,
 }
@@ -59,8 +62,16 @@ impl Container {
             spec,
             sample,
             oom_kills,
+            layer: None,
             shows_network: false,
         }
+    }
+
+    /// With what its writable layer takes, if that has been measured.
+    #[must_use]
+    pub fn with_layer(mut self, layer: Option<Arc<LayerUsage>>) -> Self {
+        self.layer = layer;
+        self
     }
 }
 

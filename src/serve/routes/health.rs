@@ -17,6 +17,7 @@ const ENDPOINTS: &str = "\
 /openapi.json                        description of all of this
 /stats/summary                       node and pods, as a kubelet tells them
 /metrics/resource                    CPU and memory of node and pods, as a kubelet tells them
+/api/cgauge/v1/events                events, to be resumed after a break (?follow=true&after=<position>)
 /api/v1.3/machine                    the machine
 /api/v1.3/containers/<name>          a container and its newest samples
 /api/v1.3/subcontainers/<name>       the same with all containers below it

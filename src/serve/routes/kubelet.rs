@@ -43,9 +43,7 @@ async fn summary(view: View, query: String, headers: HeaderMap) -> Response {
         let table = view.latest_filesystems();
         let scope = Scope {
             only_cpu_and_memory,
-            root_fs: table
-                .as_ref()
-                .and_then(|table| table.by_label("root").next()),
+            filesystems: table.as_deref(),
         };
         answer::value(&headers, &Summary((&node(&view), scope)))
     })

@@ -86,10 +86,18 @@ fn request(query: &Query, now: Timestamp) -> Result<LedgerRequest, Refusal> {
         within: given("container").map_or_else(ContainerName::root, ContainerName::from_request),
         called: given("name").map(str::to_owned),
         since,
-        only_oom: query.flag("oom"),
-        living: !query.flag("ended"),
+        only_oom: flag(query, "oom")?,
+        living: !flag(query, "ended")?,
         max,
     })
+}
+
+fn flag(query: &Query, key: &str) -> Result<bool, Refusal> {
+    match query.get(key) {
+        None | Some("" | "false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(other) => Err(wrong(key, other, "true or false")),
+    }
 }
 
 fn wrong(parameter: &str, given: &str, want: &str) -> Refusal {
@@ -125,6 +133,7 @@ mod tests {
         for (query, message) in [
             ("since=soon", "'since' is \"soon\": it is a time such as"),
             ("max=many", "'max' is \"many\": it is a number"),
+            ("oom=yes", "'oom' is \"yes\": it is true or false"),
         ] {
             let refused = of(query).unwrap_err();
             assert_eq!(refused.0, StatusCode::BAD_REQUEST);

@@ -76,7 +76,13 @@ pub(super) fn routes(view: &View, options: &Options) -> BoxedFilter<(Response,)>
 
 async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response {
     let scrape = &desk.view.self_metrics().scrape;
-    let question = match question(&Query::parse(&query), desk.options.max_age) {
+    let question = match question(
+        &Query::parse(&query),
+        // At most 64: see the governor.
+        desk.options
+            .max_age
+            .saturating_mul(desk.view.poll_stretch().busy.ceil() as u32),
+    ) {
         Ok(question) => question,
         Err(message) => {
             scrape.refused.inc();
@@ -113,7 +119,7 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
         let containers = match question.of_runtime {
             // None has told which are its own yet.
             true => Vec::new(),
-            false => containers(&polled.in_time),
+            false => containers(&view, &polled.in_time),
         };
         let (machine, version) = (view.machine_info(), view.version_info());
         let of = Sources {
@@ -211,7 +217,7 @@ fn workloads(view: &View) -> Vec<Workload> {
     workloads
 }
 
-fn containers(handlers: &[Arc<Handler>]) -> Vec<Container> {
+fn containers(view: &View, handlers: &[Arc<Handler>]) -> Vec<Container> {
     let shown = |handler: &Arc<Handler>| {
         let mut sample = Sample::default();
         let known = !handler.is_removed() && handler.latest(&mut sample);
@@ -224,6 +230,7 @@ fn containers(handlers: &[Arc<Handler>]) -> Vec<Container> {
                 handler.oom_kills(),
                 Some(handler.created_at()),
             )
+            .with_layer(view.layer_usages(handler).pop())
         })
     };
     handlers.iter().filter_map(shown).collect()

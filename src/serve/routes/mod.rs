@@ -12,6 +12,7 @@ mod kubelet;
 mod ledger;
 mod metrics;
 mod openapi;
+mod own_events;
 mod request;
 mod stream;
 mod v1;
@@ -52,6 +53,8 @@ pub fn all(view: &View, options: &Options) -> BoxedFilter<(Response,)> {
         .or(health::routes(view))
         .unify()
         .or(ledger::routes(view))
+        .unify()
+        .or(own_events::routes(view))
         .unify()
         .or(api::routes(view))
         .unify()

@@ -29,6 +29,10 @@ enum Schema {
     Duration,
     Time,
     Text,
+    /// Not negative.
+    Number,
+    /// In the series of events.
+    Position,
     OneOf(&'static [&'static str]),
 }
 
@@ -43,6 +47,8 @@ impl Schema {
             }
             Self::Time => json!({"type": "string", "format": "date-time"}),
             Self::Text => json!({"type": "string"}),
+            Self::Number => json!({"type": "integer", "minimum": 0, "format": "int64"}),
+            Self::Position => json!({"type": "string", "pattern": "^([0-9a-f]{16}-)?[0-9]{1,19}$"}),
             Self::OneOf(values) => json!({"type": "string", "enum": values}),
         }
     }
@@ -128,7 +134,44 @@ type Other = (
     bool,
 );
 
+/// Of `/api/cgauge/v1/events`.
+const OWN_EVENTS: [Parameter; 8] = [
+    (
+        "after",
+        Schema::Position,
+        "Go on behind this position, which is that of an event or 0 for the beginning; Last-Event-ID says the same.",
+    ),
+    (
+        "container",
+        Schema::Text,
+        "Of this container; / if not given.",
+    ),
+    ("end", Schema::Time, "Not after this time. Not with follow."),
+    (
+        "follow",
+        Schema::True,
+        "Also the events to come, until the client goes.",
+    ),
+    (
+        "max",
+        Schema::Number,
+        "So many: the newest, or with after or follow the first.",
+    ),
+    ("start", Schema::Time, "Not before this time."),
+    (
+        "subcontainers",
+        Schema::True,
+        "Also of containers below; true if not given.",
+    ),
+    (
+        "type",
+        Schema::Text,
+        "Of these types, separated by commas; all if not given.",
+    ),
+];
+
 const TEXT: &str = "text/plain";
+const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 
 const LEDGER: [Parameter; 7] = [
@@ -161,7 +204,7 @@ const LEDGER: [Parameter; 7] = [
     ),
 ];
 
-const OTHERS: [Other; 9] = [
+const OTHERS: [Other; 10] = [
     (
         "/api/cgauge/v1/ledger",
         JSON,
@@ -208,6 +251,13 @@ const OTHERS: [Other; 9] = [
         JSON,
         &[("only_cpu_and_memory", Schema::True, "Leave out all else.")],
         "Node and pods, as a kubelet tells it.",
+        false,
+    ),
+    (
+        "/api/cgauge/v1/events",
+        NDJSON,
+        &OWN_EVENTS,
+        "Events: one JSON object a line, or server-sent events to whoever accepts text/event-stream.",
         false,
     ),
     ("/openapi.json", JSON, &[], "This description.", false),

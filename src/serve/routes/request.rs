@@ -63,6 +63,17 @@ impl Query {
             .map(|pair| &*pair.1)
     }
 
+    /// All values of a parameter that may be repeated.
+    pub(super) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        let pairs = self.0.iter().filter(move |pair| pair.0 == key);
+        pairs.map(|pair| &*pair.1)
+    }
+
+    /// The parameters that are given.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|pair| &*pair.0)
+    }
+
     /// A switch; what is no boolean counts as not given.
     pub(super) fn flag(&self, key: &str) -> bool {
         self.get(key)

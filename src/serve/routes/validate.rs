@@ -8,6 +8,7 @@ use warp::reply::Response;
 
 use super::{answer, in_background};
 use crate::cgroup::ContainerName;
+use crate::journal::{Journal, Mode};
 use crate::node::disks::Disk;
 use crate::node::setup::Setup;
 use crate::query::View;
@@ -74,6 +75,11 @@ fn report(view: &View) -> String {
             "Docker driver setup",
             Verdict::Unknown,
             "Runtimes are not asked: containers are monitored by their cgroups.".to_owned(),
+        ),
+        (
+            "Journal",
+            journal_verdict(view.journal()),
+            journal_text(view.journal()),
         ),
         (
             "Block device setup",
@@ -188,6 +194,32 @@ fn mount_text(setup: &Setup) -> String {
         text.push_str("No cgroup hierarchy is mounted. Any mount point is supported, /sys/fs/cgroup is recommended.");
     }
     text.trim_end().to_owned()
+}
+
+fn journal_verdict(journal: Option<&Journal>) -> Verdict {
+    match journal.map(|journal| journal.status().mode) {
+        None => Verdict::Supported,
+        Some(Mode::Writing) => Verdict::Recommended,
+        Some(Mode::MemoryOnly(_)) => Verdict::Unsupported,
+    }
+}
+
+fn journal_text(journal: Option<&Journal>) -> String {
+    let Some(journal) = journal else {
+        return "Events are in memory only: without --state-dir nothing is written.".to_owned();
+    };
+    let status = journal.status();
+    let directory = status.directory.display();
+    match status.mode {
+        Mode::Writing => format!(
+            "Events are written to {directory}: {} bytes in {} files.",
+            status.bytes, status.segments
+        ),
+        Mode::MemoryOnly(why) => format!(
+            "Events are in memory only, until {directory} can be written again: {why}. {} records are given up.",
+            status.given_up
+        ),
+    }
 }
 
 fn disks_verdict(disks: &[Disk]) -> Verdict {

@@ -5,8 +5,10 @@ use serde::{Serialize, Serializer};
 use super::{Member, Node, Pod};
 use crate::cgroup::Sample;
 use crate::cgroup::stats::{InterfaceStats, NetworkStats, Pressure, Stall};
-use crate::node::FsInfo;
+use crate::node::disk_usage::LayerUsage;
+use crate::node::{FsInfo, FsTable};
 use crate::wire::object::{objects, unless_empty};
+use crate::wire::shared::fs::available_bytes;
 use crate::wire::shared::spec::Time;
 use crate::wire::time::rfc3339;
 
@@ -15,11 +17,19 @@ use crate::wire::time::rfc3339;
 pub struct Scope<'a> {
     /// Whether everything but CPU, memory and swap is left out.
     pub only_cpu_and_memory: bool,
-    /// The file system at `/`.
-    pub root_fs: Option<&'a FsInfo>,
+    /// The file systems as last measured.
+    pub filesystems: Option<&'a FsTable>,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    fn holding(self, layer: &LayerUsage) -> Option<&'a FsInfo> {
+        self.filesystems?.by_device(layer.device.as_deref()?)
+    }
+
+    fn root_fs(self) -> Option<&'a FsInfo> {
+        self.filesystems?.by_label("root").next()
+    }
+
     fn full<T>(self, part: Option<T>) -> Option<T> {
         part.filter(|_| !self.only_cpu_and_memory)
     }
@@ -42,7 +52,7 @@ objects! {
         "memory" => view.0.root.as_ref().and_then(memory),
         "io" => view.1.full(view.0.root.as_ref().and_then(io)),
         "network" => view.1.full(view.0.root.as_ref().and_then(network)),
-        "fs" => view.1.full(view.1.root_fs).map(FsStats),
+        "fs" => view.1.full(view.1.root_fs()).map(FsStats),
         "swap" => view.0.root.as_ref().and_then(swap),
     }
 
@@ -74,6 +84,7 @@ objects! {
         "cpu" => cpu(view.1),
         "memory" => memory(view.1),
         "io" => view.2.full(io(view.1)),
+        "rootfs" => view.2.full(view.1.info.layer.last()).map(|layer| RootFs((layer, view.2))),
         "swap" => swap(view.1),
     }
 
@@ -138,6 +149,18 @@ objects! {
         "inodesFree" => fs.inodes_free,
         "inodes" => fs.inodes,
         "inodesUsed" => fs.inodes.zip(fs.inodes_free).map(|(all, free)| all.saturating_sub(free)),
+    }
+
+    /// A container's writable layer: the file system is that which it shares with others, what is used of
+    /// it is its own.
+    struct RootFs<'a>((&'a LayerUsage, Scope<'a>)) |(layer, scope)| {
+        "time" => Some(rfc3339(layer.measured)),
+        "availableBytes" => available_bytes(layer, scope.holding(layer)),
+        "capacityBytes" => layer.limit_bytes.or(scope.holding(layer).map(|fs| fs.capacity_bytes)),
+        "usedBytes" => Some(layer.usage_bytes),
+        "inodesFree" => scope.holding(layer).and_then(|fs| fs.inodes_free),
+        "inodes" => scope.holding(layer).and_then(|fs| fs.inodes),
+        "inodesUsed" => layer.inodes,
     }
 
     /// Pressure: totals in nanoseconds, shares in percent.

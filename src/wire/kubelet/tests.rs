@@ -52,6 +52,7 @@ fn info(name: &str, network: bool) -> ContainerInfo {
             ..Spec::default()
         }),
         oom_kills: 0,
+        layer: Vec::new(),
         stats: ring.series(Range::default()),
         latest: Some(sample),
     }
@@ -72,7 +73,7 @@ fn node() -> Node {
 fn pods_are_grouped_by_their_cgroups() {
     let scope = Scope {
         only_cpu_and_memory: false,
-        root_fs: None,
+        filesystems: None,
     };
     let text = serde_json::to_string(&Summary((&node(), scope))).unwrap();
     let cpu = r#""cpu":{"time":"1970-01-01T00:01:42Z","usageNanoCores":500000000,"usageCoreNanoSeconds":51000000000,"psi":{"full":{},"some":{"total":9000}}}"#;

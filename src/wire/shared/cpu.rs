@@ -11,7 +11,7 @@ objects! {
     pub struct Cpu<'a>(&'a Sample) |sample| {
         "usage" => Some(Usage(sample)),
         "cfs" => Some(Cfs(&sample.cpu)),
-        "schedstat" => Some(SchedStat {}),
+        "schedstat" => Some(SchedStat(&sample.sched)),
         "psi" => Some(Psi(&sample.cpu_pressure)),
     }
 
@@ -29,11 +29,14 @@ objects! {
         "bursts_periods" => cpu.nr_bursts,
         "burst_time" => cpu.burst_ns,
     }
-}
 
-/// Run queue figures: not read.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
-struct SchedStat {}
+    /// Run queue figures; empty if they are not read.
+    struct SchedStat<'a>(&'a stats::SchedStats) |sched| {
+        "run_time" => sched.run_ns,
+        "runqueue_time" => sched.wait_ns,
+        "run_periods" => sched.periods,
+    }
+}
 
 objects! {
     /// `cpu_inst` of a sample: CPU use since the sample before it, in nanocores.

@@ -42,7 +42,10 @@ pub fn has_network(info: &ContainerInfo) -> bool {
 
 /// Whether file systems are shown for the container.
 pub fn has_filesystem(info: &ContainerInfo, context: Context<'_>) -> bool {
-    info.name.is_root() && !context.filesystems.is_empty()
+    match info.name.is_root() {
+        true => !context.filesystems.is_empty(),
+        false => !info.layer.is_empty(),
+    }
 }
 
 /// A time that is always on the wire; unknown is the year 1.

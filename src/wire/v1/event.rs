@@ -17,7 +17,8 @@ objects! {
         "event_data" => Some(Data(&event.kind)),
     }
 
-    struct Data<'a>(&'a EventKind) |kind| {
+    /// What belongs to its type.
+    pub(in crate::wire) struct Data<'a>(&'a EventKind) |kind| {
         "container_deletion" => match kind {
             EventKind::ContainerDeletion { exit_code } => Some(Deletion(*exit_code)),
             _ => None,

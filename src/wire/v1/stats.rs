@@ -1,9 +1,10 @@
 //! One sample.
 
 use super::network::Network;
+use crate::cgroup::stats::CpusetStats;
 use crate::wire::object::{objects, unless_empty};
 use crate::wire::shared::cpu::Cpu;
-use crate::wire::shared::fs::{self, FsStats, List};
+use crate::wire::shared::fs;
 use crate::wire::shared::history::Point;
 use crate::wire::shared::io::DiskIo;
 use crate::wire::shared::memory::{Hugetlb, Memory};
@@ -18,12 +19,16 @@ objects! {
         "diskio" => Some(DiskIo((point.sample, point.context))),
         "memory" => Some(Memory(point.sample)),
         "hugetlb" => unless_empty(&point.sample.hugetlb).map(Hugetlb),
-        "network" => network::shown(&point.info.name, point.sample).map(Network),
-        "filesystem" => fs::shown(point).map(|table| List(table, FsStats)),
+        "network" => network::shown(&point.info.name, point.sample).map(|network| Network((network, point.sample.sockets.as_deref()))),
+        "filesystem" => fs::shown(point),
         "task_stats" => Some(Empty {}),
-        "processes" => processes::shown(point.sample),
+        "processes" => processes::shown(point),
         "resctrl" => Some(Empty {}),
-        "cpuset" => Some(Empty {}),
+        "cpuset" => Some(Cpuset(&point.sample.cpuset)),
         "health" => Some(Empty {}),
+    }
+
+    struct Cpuset<'a>(&'a CpusetStats) |cpuset| {
+        "memory_migrate" => cpuset.memory_migrate,
     }
 }

@@ -48,6 +48,7 @@ fn info(name: &str, spec: Spec, samples: &[Sample]) -> query::ContainerInfo {
         subcontainers: Vec::new(),
         spec: Arc::new(spec),
         oom_kills: 0,
+        layer: Vec::new(),
         stats: ring.series(Range::default()),
         latest: samples.last().cloned(),
     }

@@ -1,14 +1,15 @@
 //! One sample, in the shapes of v2.0, v2.1 and `machinestats`.
 
+use crate::cgroup::sockets::SocketStats;
 use crate::cgroup::stats::NetworkStats;
 use crate::wire::object::{objects, unless_empty};
 use crate::wire::shared::Empty;
 use crate::wire::shared::cpu::{Cpu, CpuInst};
-use crate::wire::shared::fs::{self, FsStats, List, MachineFsStats};
+use crate::wire::shared::fs::{self, LayerTotals, List, MachineFsStats};
 use crate::wire::shared::history::Point;
 use crate::wire::shared::io::DiskIo;
 use crate::wire::shared::memory::{Hugetlb, Memory};
-use crate::wire::shared::network::{Interfaces, shown};
+use crate::wire::shared::network::{Interfaces, Tcp, TcpAdvanced, Udp, shown};
 use crate::wire::shared::processes::{self, Processes};
 use crate::wire::time::rfc3339;
 
@@ -21,8 +22,9 @@ objects! {
         "diskio" => point.info.spec.has_io.then_some(DiskIo((point.sample, point.context))),
         "memory" => point.info.spec.memory.as_ref().map(|_| Memory(point.sample)),
         "hugetlb" => unless_empty(&point.sample.hugetlb).map(Hugetlb),
-        "network" => shown(&point.info.name, point.sample).map(|network| Network(Some(network))),
-        "processes" => processes::shown(point.sample),
+        "network" => network(point).map(|(network, sockets)| Network((Some(network), sockets))),
+        "processes" => processes::shown(point),
+        "filesystem" => fs::layer(point).map(LayerTotals),
         "resctrl" => Some(Empty {}),
     }
 
@@ -39,11 +41,11 @@ objects! {
         "has_hugetlb" => Some(!point.sample.hugetlb.is_empty()),
         "hugetlb" => unless_empty(&point.sample.hugetlb).map(Hugetlb),
         "has_network" => Some(shown(&point.info.name, point.sample).is_some()),
-        "network" => Some(Network(shown(&point.info.name, point.sample))),
-        "has_processes" => Some(processes::shown(point.sample).is_some()),
-        "processes" => Some(Processes(point.sample)),
+        "network" => Some(Network(network(point).map_or((None, None), |(network, sockets)| (Some(network), sockets)))),
+        "has_processes" => Some(processes::shown(point).is_some()),
+        "processes" => Some(Processes(point)),
         "has_filesystem" => Some(fs::shown(point).is_some()),
-        "filesystem" => fs::shown(point).map(|table| List(table, FsStats)),
+        "filesystem" => fs::shown(point),
         "has_load" => Some(false),
         "load_stats" => Some(Empty {}),
         "has_custom_metrics" => Some(false),
@@ -56,17 +58,23 @@ objects! {
         "cpu" => Some(Cpu(point.sample)),
         "cpu_inst" => point.rates.map(CpuInst),
         "memory" => Some(Memory(point.sample)),
-        "network" => shown(&point.info.name, point.sample).map(|network| Network(Some(network))),
-        "filesystem" => fs::shown(point).map(|table| List(table, MachineFsStats)),
+        "network" => network(point).map(|(network, sockets)| Network((Some(network), sockets))),
+        "filesystem" => fs::of_node(point).map(|table| List(table, MachineFsStats)),
     }
 
     /// The network of a container; v2.0 has the object also if there is none.
-    struct Network<'a>(Option<&'a NetworkStats>) |network| {
+    struct Network<'a>((Option<&'a NetworkStats>, Option<&'a SocketStats>)) |(network, sockets)| {
         "interfaces" => network.and_then(|network| unless_empty(&network.interfaces)).map(Interfaces),
-        "tcp" => Some(Empty {}),
-        "tcp6" => Some(Empty {}),
-        "udp" => Some(Empty {}),
-        "udp6" => Some(Empty {}),
-        "tcp_advanced" => Some(Empty {}),
+        "tcp" => Some(Tcp(sockets.map(|sockets| &sockets.tcp))),
+        "tcp6" => Some(Tcp(sockets.map(|sockets| &sockets.tcp6))),
+        "udp" => Some(Udp(sockets.map(|sockets| &sockets.udp))),
+        "udp6" => Some(Udp(sockets.map(|sockets| &sockets.udp6))),
+        "tcp_advanced" => Some(TcpAdvanced(sockets)),
     }
+}
+
+/// The network of a sample, and its sockets if they are read.
+fn network(point: Point<'_>) -> Option<(&NetworkStats, Option<&SocketStats>)> {
+    let network = shown(&point.info.name, point.sample)?;
+    Some((network, point.sample.sockets.as_deref()))
 }

@@ -285,7 +285,8 @@ fn kinds_switch_families() {
             kinds: KindSet::of(kinds),
             ..Options::default()
         };
-        page_with(vec![container("/", spec(), full(1))], &options)
+        let containers = ["/", "/a"].map(|name| container(name, spec(), full(1)));
+        page_with(containers.into(), &options)
     };
     for kind in MetricKind::ALL {
         let with = page(&[kind]);

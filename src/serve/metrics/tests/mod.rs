@@ -23,6 +23,7 @@ use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::spec::{CpuSpec, MemorySpec, PidsSpec};
 use crate::cgroup::stats::{DeviceNumber, InterfaceStats, NetworkStats};
 use crate::cgroup::{ContainerName, Sample, Spec};
+use crate::node::disk_usage::store::tests::usage;
 use crate::node::disks::Disk;
 use crate::node::memory::MemoryOfType;
 use crate::node::{Filesystems, FsTable};
@@ -131,6 +132,7 @@ fn page_with(containers: Vec<Container>, options: &Options) -> String {
 
 fn bytes_with(containers: Vec<Container>, options: &Options, format: Format) -> Vec<u8> {
     let (machine, version, own, plan) = (machine(), version(), SelfMetrics::default(), plan());
+    own.cpu_budget.set(20_000_000);
     own.set_kmsg_state(KmsgState::Following);
     let of = Sources {
         machine: &machine,
@@ -203,6 +205,7 @@ fn container(name: &str, spec: Spec, sample: Sample) -> Container {
         0,
         Some(Timestamp(T)),
     )
+    .with_layer((name != "/").then(|| Arc::new(usage(T))))
 }
 
 fn spec() -> Spec {
@@ -356,7 +359,8 @@ fn what_the_kernel_does_not_give_has_no_sample() {
         timestamp: Timestamp(T),
         ..Sample::default()
     };
-    let page = page_of(vec![container("/a", Spec::default(), nothing)]);
+    let unmeasured = container("/a", Spec::default(), nothing).with_layer(None);
+    let page = page_of(vec![unmeasured]);
     let known: BTreeSet<String> = read(&page)
         .into_iter()
         .filter(|sample| sample.1.contains_key("id"))

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::PATIENCE;
+use crate::cgroup::kind::{KindSet, MetricKind};
+use crate::cgroup::plan::ReadOptions;
 use crate::monitor::Monitor;
 use crate::node::test_tree::TestTree;
 use crate::serve::routes::all;
@@ -19,7 +21,13 @@ use crate::serve::routes::api::{Kind, VERSIONS};
 
 const PRESSURE: &str = "some avg10=1.50 avg60=0.25 avg300=0.00 total=1234\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=234\n";
 
-const V2: [(&str, &str); 21] = [
+const V2: [(&str, &str); 24] = [
+    (
+        "memory.numa_stat",
+        "anon N0=49152\nfile N0=8388608\nunevictable N0=0\n",
+    ),
+    ("hugetlb.2MB.current", "2097152\n"),
+    ("hugetlb.2MB.max", "max\n"),
     ("cgroup.controllers", "cpuset cpu io memory hugetlb pids\n"),
     ("cgroup.procs", ""),
     (
@@ -55,7 +63,16 @@ const V2: [(&str, &str); 21] = [
     ("pids.max", "100\n"),
 ];
 
-const V1: [(&str, &str); 29] = [
+const V1: [(&str, &str); 35] = [
+    (
+        "memory/memory.numa_stat",
+        "file=2048 N0=2048\nanon=12 N0=12\nunevictable=0 N0=0\nhierarchical_file=2049 N0=2049\nhierarchical_anon=13 N0=13\nhierarchical_unevictable=1 N0=1\n",
+    ),
+    ("cpuset/cpuset.memory_migrate", "1\n"),
+    ("hugetlb/cgroup.procs", ""),
+    ("hugetlb/hugetlb.2MB.usage_in_bytes", "2097152\n"),
+    ("hugetlb/hugetlb.2MB.max_usage_in_bytes", "4194304\n"),
+    ("hugetlb/hugetlb.2MB.failcnt", "1\n"),
     ("cpu/cgroup.procs", ""),
     ("cpu/cpu.shares", "2048\n"),
     ("cpu/cpu.cfs_quota_us", "50000\n"),
@@ -111,6 +128,9 @@ const V1: [(&str, &str); 29] = [
 /// There from the second poll on.
 const RATE: &str = "\"usageNanoCores\":0,";
 
+/// The process of `/a`.
+const PROCESS: &str = "7\n";
+
 /// The files of `/` and `/a`, below `root`.
 fn make(root: &Path, files: &[(&str, &str)]) {
     for (file, text) in files {
@@ -118,6 +138,10 @@ fn make(root: &Path, files: &[(&str, &str)]) {
         for container in ["", "a"] {
             let at = root.join(directory).join(container);
             fs::create_dir_all(&at).unwrap();
+            let text = match (file, container) {
+                ("cgroup.procs", "a") => PROCESS,
+                _ => text,
+            };
             fs::write(at.join(file), text).unwrap();
         }
     }
@@ -135,6 +159,33 @@ fn node() -> TestTree {
         .file("sys/block/vda/dev", "254:0\n")
         .file("sys/block/vda/size", "100\n")
         .file("sys/block/vda/queue/scheduler", "[none]\n")
+        .file("proc/1/ns/net", "of the host")
+        .file("proc/7/ns/net", "of /a")
+        .file(
+            "proc/7/net/dev",
+            "h\nh\n eth0: 1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0\n",
+        )
+        .file(
+            "proc/7/net/tcp",
+            "h\n0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 20\n",
+        )
+        .file("proc/7/net/tcp6", "h\n")
+        .file(
+            "proc/7/net/udp",
+            "h\n1: 0:44 0:0 07 00000010:00000200 0:0 0 0 0 1 2 f 7\n",
+        )
+        .file("proc/7/net/udp6", "h\n")
+        .file(
+            "proc/7/net/snmp",
+            "Tcp: RtoMin MaxConn ActiveOpens\nTcp: 200 -1 5\n",
+        )
+        .file(
+            "proc/7/net/netstat",
+            "TcpExt: ListenDrops TCPTimeouts\nTcpExt: 3 4\n",
+        )
+        .file("proc/7/schedstat", "103973341 14628161 433\n")
+        .file("proc/7/limits", "Max open files 1024 4096 files\n")
+        .file("proc/7/fd/0", "")
         .cpu(0, 0, 0, "0");
     tree
 }
@@ -161,7 +212,13 @@ async fn answers(name: &str, files: &[(&str, &str)]) {
     make(cgroups.path(), files);
     let monitor = Monitor::builder()
         .cgroup_root(cgroups.path())
-        .roots(node.roots.clone());
+        .roots(node.roots.clone())
+        .read(ReadOptions {
+            kinds: KindSet::of(&MetricKind::ALL),
+            per_cpu: true,
+            huge_page_sizes: vec![2 << 20],
+            network: true,
+        });
     let monitor = monitor.kmsg(None).start().await.unwrap();
     timeout(PATIENCE, monitor.view().ready()).await.unwrap();
     let mut paths = Vec::new();
