@@ -328,10 +328,11 @@ impl MonitorBuilder {
         let budget = Arc::new(FdBudget::within_limits(self.max_open_files));
         let procfs = roots.procfs.clone();
         let node = Arc::new(Node::read(roots));
-        let (journal, bus) = remember(self.journal, self.events, &metrics)?;
+        let ledger = Arc::new(Ledger::new(self.ledger, Arc::clone(&metrics)));
+        let boot = node.latest().machine.ids.boot_id.clone();
+        let (journal, bus) = remember(self.journal, self.events, &ledger, boot, &metrics)?;
         let bus = Arc::new(bus);
         let registry = Arc::new(Registry::default());
-        let ledger = Arc::new(Ledger::new(self.ledger, Arc::clone(&metrics)));
         let desk = Arc::new(OomDesk::new(
             Arc::clone(&registry),
             Arc::clone(&ledger),
@@ -471,6 +472,8 @@ impl MonitorBuilder {
 fn remember(
     options: Option<journal::Options>,
     limits: EventLimits,
+    ledger: &Ledger,
+    boot: Option<String>,
     metrics: &Arc<SelfMetrics>,
 ) -> Result<(Option<Arc<Journal>>, EventBus), StartError> {
     let Some(options) = options else {
@@ -478,9 +481,11 @@ fn remember(
     };
     let mut past = Past::new(limits);
     let (journal, read) = Journal::open(options, Arc::clone(metrics), &mut |record| {
-        past.take(&record)
+        past.take(&record);
+        ledger.restore(&record, boot.as_deref());
     })?;
     let journal = Arc::new(journal);
+    ledger.keep_in(Arc::clone(&journal), boot);
     let bus = EventBus::with_journal(past, Arc::clone(&journal), read.epochs, Arc::clone(metrics));
     Ok((Some(journal), bus))
 }

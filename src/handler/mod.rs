@@ -71,6 +71,8 @@ pub struct Handler {
     oom_kills: AtomicU64,
     /// The kernel's counter of them at the last look, plus one; 0 before the first.
     oom_counter: AtomicU64,
+    /// Whether it was in the ledger of an earlier run, and its counter has not been looked at since.
+    continued: AtomicBool,
     /// The most memory that a poll saw, bytes.
     peak_seen: AtomicU64,
     /// Which entry of the sampler's queue is the valid one.
@@ -146,6 +148,8 @@ pub(crate) struct Polled {
     pub next: Option<Duration>,
     /// OOM kills since the last look.
     pub new_oom_kills: u64,
+    /// Whether this was the first look at their counter.
+    pub first_count: bool,
     /// Whether the pulse alone was read.
     pub quiet: bool,
     /// Whether nothing had changed.
@@ -189,6 +193,7 @@ impl Handler {
             removed: AtomicBool::new(false),
             oom_kills: AtomicU64::new(0),
             oom_counter: AtomicU64::new(0),
+            continued: AtomicBool::new(false),
             peak_seen: AtomicU64::new(0),
             ticket: AtomicU64::new(0),
             oom_check_queued: AtomicBool::new(false),
@@ -283,6 +288,17 @@ impl Handler {
     /// Says what its counter of OOM kills was when it was last told of: only what comes on top is new.
     pub(crate) fn assume_oom_counter(&self, counted: u64) {
         self.pending.lock().push(Pending::Kills(counted));
+    }
+
+    /// The same, of an earlier run of the monitor: what comes on top happened while there was none.
+    pub(crate) fn continue_oom_counter(&self, counted: u64) {
+        self.assume_oom_counter(counted);
+        self.continued.store(true, Relaxed);
+    }
+
+    /// Whether OOM kills that are counted now may have happened before the monitor: true once.
+    pub(crate) fn take_continued(&self) -> bool {
+        self.continued.swap(false, Relaxed)
     }
 
     /// Whether the container has gone.
@@ -446,6 +462,7 @@ impl Handler {
         }
         reader.take_over(self);
         let counted = reader.cgroup.read_oom_kills(context);
+        polled.first_count = self.oom_counter().is_none();
         polled.new_oom_kills = reader.new_oom_kills(self, counted);
         drop(reader);
         polled.missed = std::mem::take(&mut self.demand.lock().missed);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::figures::{Figures, Finality};
 use super::kill::{KillSource, OomRecord};
 use super::life::{Exit, Identity, LedgerRequest, Life, Which};
+use super::stored;
 use crate::cgroup::ContainerName;
 use crate::units::Timestamp;
 
@@ -75,6 +76,32 @@ pub(super) struct Book {
     totals: HashMap<Arc<str>, Totals>,
     last_life: u64,
     last_kill: u64,
+    /// Lives of an earlier run that had not ended then, by number.
+    unmet: BTreeMap<u64, Life>,
+    /// Where lives that change are put down, if anywhere.
+    outbox: Option<Outbox>,
+}
+
+/// Lives as records of the journal, on their way there.
+#[derive(Debug, Default)]
+struct Outbox {
+    boot: Option<String>,
+    records: Vec<Vec<u8>>,
+}
+
+impl Outbox {
+    fn put(&mut self, life: &Life) {
+        match stored::encode(life, self.boot.as_deref()) {
+            Ok(record) => self.records.push(record),
+            Err(error) => tracing::error!(%error, "a life cannot be written"),
+        }
+    }
+}
+
+fn put(outbox: &mut Option<Outbox>, life: &Life) {
+    if let Some(outbox) = outbox {
+        outbox.put(life);
+    }
 }
 
 impl Book {
@@ -88,6 +115,8 @@ impl Book {
             totals: HashMap::new(),
             last_life: 0,
             last_kill: 0,
+            unmet: BTreeMap::new(),
+            outbox: None,
         }
     }
 
@@ -107,17 +136,137 @@ impl Book {
         self.bytes
     }
 
-    pub(super) fn begin(&mut self, which: Which, started: Timestamp, preexisting: bool) {
+    /// Gives the kernel's count of OOM kills that is in a life that is continued.
+    pub(super) fn begin(
+        &mut self,
+        which: Which,
+        started: Timestamp,
+        preexisting: bool,
+        directory: Option<(u8, u64)>,
+    ) -> Option<u64> {
+        let known = self.unmet.values().find(|life| {
+            let same = directory.is_some_and(|of| life.directories.contains(&of));
+            preexisting && same && life.which.name == which.name
+        });
+        if let Some(number) = known.map(|life| life.number)
+            && let Some(mut life) = self.unmet.remove(&number)
+        {
+            life.which = which;
+            // Kills that only the log had told are in the counter by now.
+            let logged = life
+                .kills
+                .iter()
+                .filter(|(_, kill)| kill.source == KillSource::Log);
+            let logged = logged.count() as u64;
+            life.oom_counter = life.oom_counter.map(|counted| counted + logged);
+            let counted = life.oom_counter;
+            put(&mut self.outbox, &life);
+            self.living.insert(life.which.name.clone(), life);
+            return counted;
+        }
         self.last_life += 1;
-        let life = Life::new(self.last_life, which, started, preexisting);
+        let mut life = Life::new(self.last_life, which, started, preexisting);
+        life.directories.extend(directory);
+        life.oom_counter = (!preexisting).then_some(0);
         let totals = self.totals_of(life.workload());
         totals.lives += 1;
         totals.living += 1;
+        put(&mut self.outbox, &life);
         if let Some(before) = self.living.insert(life.which.name.clone(), life) {
             // Its end was not told. There can be no two of a name.
             self.close(before, started, Figures::default(), Finality::default());
         }
         self.shrink_totals();
+        None
+    }
+
+    /// A container has another directory.
+    pub(super) fn attached(&mut self, which: &Which, directory: (u8, u64)) {
+        self.change(which, |life| {
+            let is_new = !life.directories.contains(&directory);
+            life.directories.push(directory);
+            is_new
+        });
+    }
+
+    /// The kernel's counter of OOM kills was read for the first time in a container that was there
+    /// before: what it has is none of ours.
+    pub(super) fn counter_begins(&mut self, which: &Which, counted: u64) {
+        self.change(which, |life| {
+            let is_new = life.oom_counter.is_none();
+            life.oom_counter.get_or_insert(counted);
+            is_new
+        });
+    }
+
+    /// What there was at start is known: lives of an earlier run that were not met again are over.
+    pub(super) fn all_met(&mut self, now: Timestamp) {
+        for (_, mut life) in std::mem::take(&mut self.unmet) {
+            life.end_unseen = true;
+            let (figures, finality) = (life.figures, life.finality);
+            self.close(life, now, figures, finality);
+        }
+    }
+
+    /// Takes up a record of an earlier run.
+    pub(super) fn restore(&mut self, mut life: Life, boot: Option<&str>, present: Option<&str>) {
+        self.last_life = self.last_life.max(life.number);
+        let before = self.unmet.remove(&life.number);
+        let again = match before {
+            Some(_) => None,
+            // Mostly the one that came last, if it is one.
+            None => {
+                let mut ended = self.ended.iter().rposition(|of| of.number == life.number);
+                ended.take().and_then(|at| self.ended.remove(at))
+            }
+        };
+        if let Some(old) = before.as_ref().or(again.as_ref()) {
+            let is_over = old.ended.is_some();
+            let (kills, cpu) = (old.oom_kills, old.figures.cpu_ns.unwrap_or(0));
+            let bytes = old.bytes();
+            let totals = self.totals_of(old.workload());
+            totals.lives = totals.lives.saturating_sub(1);
+            totals.living = totals.living.saturating_sub(u64::from(!is_over));
+            totals.oom_kills = totals.oom_kills.saturating_sub(kills);
+            if is_over {
+                totals.cpu_ns = totals.cpu_ns.saturating_sub(cpu);
+                self.bytes = self.bytes.saturating_sub(bytes);
+            }
+        }
+        let totals = self.totals_of(life.workload());
+        totals.lives += 1;
+        totals.living += 1;
+        totals.oom_kills += life.oom_kills;
+        totals.newest = totals.newest.max(life.ended.unwrap_or(life.started));
+        match life.ended {
+            Some(ended) => {
+                let (figures, finality) = (life.figures, life.finality);
+                self.close(life, ended, figures, finality);
+            }
+            None => {
+                // Inodes of another boot say nothing.
+                if boot.is_none() || boot != present {
+                    life.directories.clear();
+                }
+                self.unmet.insert(life.number, life);
+            }
+        }
+    }
+
+    /// From now on, lives that change are put down.
+    pub(super) fn keep_outbox(&mut self, boot: Option<String>) {
+        self.outbox = Some(Outbox {
+            boot,
+            records: Vec::new(),
+        });
+    }
+
+    pub(super) fn take_outbox(&mut self) -> Vec<Vec<u8>> {
+        let records = self
+            .outbox
+            .as_mut()
+            .map(|of| std::mem::take(&mut of.records));
+        records.unwrap_or_default()
     }
 
     pub(super) fn end(
@@ -143,6 +292,7 @@ impl Book {
         totals.living = totals.living.saturating_sub(1);
         totals.newest = totals.newest.max(ended);
         totals.cpu_ns = totals.cpu_ns.saturating_add(figures.cpu_ns.unwrap_or(0));
+        put(&mut self.outbox, &life);
         self.bytes += life.bytes();
         self.ended.push_back(life);
         self.trim(ended);
@@ -151,11 +301,13 @@ impl Book {
     pub(super) fn amend(&mut self, which: &Which, figures: &Figures, finality: Finality) {
         let mut gained = None;
         self.change(which, |life| {
-            let before = life.figures.cpu_ns.unwrap_or(0);
+            let before = (life.figures, life.finality);
             life.figures.raise(figures);
             life.finality = finality;
             let now = life.figures.cpu_ns.unwrap_or(0);
-            gained = Some((life.workload(), now - before));
+            let more = now - before.0.cpu_ns.unwrap_or(0);
+            gained = Some((life.workload(), more));
+            before != (life.figures, life.finality)
         });
         if let Some((workload, gained)) = gained {
             let totals = self.totals_of(workload);
@@ -164,7 +316,10 @@ impl Book {
     }
 
     pub(super) fn exited(&mut self, which: &Which, exit: Exit) {
-        self.change(which, |life| life.exit = Some(exit));
+        self.change(which, |life| {
+            life.exit = Some(exit);
+            true
+        });
     }
 
     pub(super) fn identify(&mut self, which: &Which, identity: Arc<Identity>) {
@@ -173,6 +328,7 @@ impl Book {
             let before = life.workload();
             life.identity = Some(identity);
             moved = Some((before, life.clone()));
+            true
         });
         let Some((before, life)) = moved else { return };
         let after = life.workload();
@@ -208,8 +364,11 @@ impl Book {
         if let Some(which) = &which {
             let record = record.clone();
             self.change(which, |life| {
+                let counted = record.source != KillSource::Log;
+                life.oom_counter = (life.oom_counter).map(|sum| sum + u64::from(counted));
                 life.add_kill(number, record);
                 workload = Some(life.workload());
+                true
             });
         }
         let workload = workload.unwrap_or_else(|| self.stray_kill(number, record, &victim));
@@ -226,6 +385,7 @@ impl Book {
         if let Some(life) = self.ended.iter_mut().rev().find(is_stray) {
             let before = life.bytes();
             life.add_kill(number, record);
+            put(&mut self.outbox, life);
             self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
             return life.workload();
         }
@@ -239,6 +399,7 @@ impl Book {
             let mut life = Life::new(self.last_life, which, when, false);
             life.ended = Some(when);
             life.add_kill(number, record);
+            put(&mut self.outbox, &life);
             self.bytes += life.bytes();
             let workload = life.workload();
             self.ended.push_back(life);
@@ -259,6 +420,9 @@ impl Book {
         let Some((at, life)) = found else { return };
         let (is_over, before) = (life.ended.is_some(), life.bytes());
         if let Some((_, kill)) = life.kills.get_mut(at) {
+            if kill.source == KillSource::Log {
+                life.oom_counter = life.oom_counter.map(|counted| counted + 1);
+            }
             kill.source = KillSource::Both;
             if let Some(better) = better {
                 kill.when = better.when;
@@ -266,22 +430,27 @@ impl Book {
                 kill.told.clone_from(&better.told);
             }
         }
+        put(&mut self.outbox, life);
         if is_over {
             self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
         }
     }
 
-    /// Changes a life, wherever it is.
-    fn change(&mut self, which: &Which, change: impl FnOnce(&mut Life)) {
+    /// Changes a life, wherever it is; `change` says whether that is to be put down.
+    fn change(&mut self, which: &Which, change: impl FnOnce(&mut Life) -> bool) {
         let living = self.living.get_mut(&which.name);
         if let Some(life) = living.filter(|life| life.which == *which) {
-            change(life);
+            if change(life) {
+                put(&mut self.outbox, life);
+            }
             return;
         }
         let mut newest = self.ended.iter_mut().rev();
         if let Some(life) = newest.find(|life| life.which == *which) {
             let before = life.bytes();
-            change(life);
+            if change(life) {
+                put(&mut self.outbox, life);
+            }
             self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
         }
     }
@@ -355,7 +524,7 @@ impl Book {
         }
         let mut newest = self.ended.iter().rev();
         let ended = newest.find(|life| {
-            life.which.name == *name && life.which.incarnation != 0 && life.started <= when
+            life.which.name == *name && life.incarnation().is_some() && life.started <= when
         });
         ended.or(living).map(|life| life.which.incarnation)
     }

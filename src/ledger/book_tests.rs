@@ -45,10 +45,10 @@ fn end(book: &mut Book, which: &Which, ended: Timestamp, figures: Figures) {
 fn totals_go_on_when_a_container_is_made_again() {
     let mut book = book();
     let (one, two) = (which("/a", 1), which("/a", 2));
-    book.begin(one.clone(), at(1), false);
+    book.begin(one.clone(), at(1), false, None);
     book.kill(1, kill("/a", Some(1), at(2)));
     end(&mut book, &one, at(3), cpu(5));
-    book.begin(two.clone(), at(4), false);
+    book.begin(two.clone(), at(4), false, None);
     let totals = book.totals();
     assert_eq!(&*totals[0].name, "/a");
     let of = totals[0].totals;
@@ -63,7 +63,7 @@ fn totals_go_on_when_a_container_is_made_again() {
 fn figures_that_are_read_late_raise_life_and_total_and_never_lower_them() {
     let mut book = book();
     let one = which("/a", 1);
-    book.begin(one.clone(), at(1), false);
+    book.begin(one.clone(), at(1), false, None);
     end(&mut book, &one, at(2), cpu(5));
     let finality = Finality {
         last_read: LastRead::Empty,
@@ -80,9 +80,9 @@ fn figures_that_are_read_late_raise_life_and_total_and_never_lower_them() {
 fn a_kill_that_is_told_late_goes_to_the_life_that_it_ended() {
     let mut book = book();
     let (one, two) = (which("/a", 1), which("/a", 2));
-    book.begin(one.clone(), at(1), false);
+    book.begin(one.clone(), at(1), false, None);
     end(&mut book, &one, at(2), cpu(1));
-    book.begin(two, at(3), false);
+    book.begin(two, at(3), false, None);
     book.kill(7, kill("/a", Some(1), at(2)));
     let told = OomRecord {
         limit_of: Some(ContainerName::root()),
@@ -118,7 +118,7 @@ fn the_book_is_bounded_and_says_what_it_let_go() {
     let mut book = Book::new(limits);
     for number in 1..=5 {
         let one = which(&format!("/{number}"), 1);
-        book.begin(one.clone(), at(0), false);
+        book.begin(one.clone(), at(0), false, None);
         end(&mut book, &one, at(number), cpu(1));
     }
     assert_eq!((book.ended_lives(), book.evicted()), (3, 2));
@@ -134,7 +134,7 @@ fn the_book_is_bounded_and_says_what_it_let_go() {
     assert_eq!((book.bytes(), book.totals().len()), (0, 0));
 
     let mut book = Book::new(LedgerLimits { bytes: 1, ..limits });
-    book.begin(which("/a", 1), at(0), false);
+    book.begin(which("/a", 1), at(0), false, None);
     end(&mut book, &which("/a", 1), at(1), cpu(1));
     assert_eq!(
         (book.ended_lives(), book.evicted(), book.bytes()),
@@ -145,7 +145,7 @@ fn the_book_is_bounded_and_says_what_it_let_go() {
 #[test]
 fn a_life_with_many_kills_counts_all_and_tells_the_newest() {
     let mut book = book();
-    book.begin(which("/a", 1), at(0), false);
+    book.begin(which("/a", 1), at(0), false, None);
     let many = Life::MAX_KILLS_TOLD + 10;
     for second in 0..many {
         book.kill(1, kill("/a", Some(1), at(i64::try_from(second).unwrap())));
@@ -161,7 +161,7 @@ fn totals_move_to_the_workloads_name_when_a_runtime_tells_it() {
     let mut book = book();
     for (number, path) in ["/x/1", "/x/2"].into_iter().enumerate() {
         let one = which(path, number as u64 + 1);
-        book.begin(one.clone(), at(0), false);
+        book.begin(one.clone(), at(0), false, None);
         book.kill(1, kill(path, Some(one.incarnation), at(1)));
         let identity = Identity {
             workload: Some("ns/pod/app".into()),
@@ -186,7 +186,7 @@ fn totals_move_to_the_workloads_name_when_a_runtime_tells_it() {
 fn filters() {
     let mut book = book();
     for (name, ended) in [("/a", Some(5)), ("/a/b", None), ("/c", Some(9))] {
-        book.begin(which(name, 1), at(1), false);
+        book.begin(which(name, 1), at(1), false, None);
         if let Some(ended) = ended {
             end(&mut book, &which(name, 1), at(ended), cpu(1));
         }
@@ -226,7 +226,7 @@ fn time_tells_which_of_a_name_is_meant() {
     assert_eq!(book.which_at(&name, at(1)), None);
     for (incarnation, started) in [(1, 10), (2, 20), (3, 30)] {
         let one = which("/a", incarnation);
-        book.begin(one.clone(), at(started), false);
+        book.begin(one.clone(), at(started), false, None);
         if incarnation < 3 {
             end(&mut book, &one, at(started + 5), cpu(1));
         }
@@ -250,7 +250,7 @@ fn a_person_may_mean_a_path_its_beginning_or_its_last_element() {
         "/batch/job-1",
         "/batch/job-2",
     ] {
-        book.begin(which(name, 1), at(1), false);
+        book.begin(which(name, 1), at(1), false, None);
     }
     let found = |called: &str| {
         let request = LedgerRequest {
@@ -264,4 +264,92 @@ fn a_person_may_mean_a_path_its_beginning_or_its_last_element() {
     assert_eq!(found("3f2"), 1);
     assert_eq!(found("docker-3f2c.scope"), 1);
     assert_eq!((found("job-2"), found("nothing"), found("2c")), (1, 0, 0));
+}
+
+/// What a later run has after reading `of`'s records back, in the same boot.
+fn next_run(of: &mut Book) -> Book {
+    let mut next = book();
+    for record in of.take_outbox() {
+        let (life, boot) = stored::decode(&record).unwrap();
+        next.restore(life, boot.as_deref(), Some("boot"));
+    }
+    next.keep_outbox(Some("boot".into()));
+    next
+}
+
+#[test]
+fn a_later_run_goes_on_where_the_earlier_one_was_ended() {
+    let mut first = book();
+    first.keep_outbox(Some("boot".into()));
+    for (name, inode) in [("/gone", 1), ("/stays", 2), ("/goes", 3)] {
+        first.begin(which(name, 1), at(1), false, Some((0, inode)));
+        first.kill(1, kill(name, Some(1), at(2)));
+    }
+    first.attached(&which("/stays", 1), (1, 7));
+    let logged = OomRecord {
+        source: KillSource::Log,
+        ..kill("/stays", Some(1), at(2))
+    };
+    first.kill(2, logged);
+    end(&mut first, &which("/gone", 1), at(3), cpu(5));
+
+    let mut second = next_run(&mut first);
+    // The counter has the kill that only the log had told, too.
+    let counted = second.begin(which("/stays", 9), at(0), true, Some((1, 7)));
+    assert_eq!(counted, Some(2));
+    second.all_met(at(10));
+    let lives = second.lives(&LedgerRequest::default());
+    let told: Vec<_> = lives
+        .iter()
+        .map(|life| (life.which.name.to_string(), life.oom_kills, life.end_unseen))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("/stays".into(), 2, false),
+            ("/goes".into(), 1, true),
+            ("/gone".into(), 1, false)
+        ]
+    );
+    assert_eq!(lives[0].started, at(1), "one life, two runs");
+    let totals = second.totals();
+    let of = |name: &str| {
+        let mut all = totals.iter();
+        all.find(|of| &*of.name == name).unwrap().totals
+    };
+    assert_eq!((of("/gone").lives, of("/gone").cpu_ns), (1, 5));
+    assert_eq!((of("/stays").living, of("/stays").oom_kills), (1, 2));
+    assert_eq!(of("/goes").living, 0);
+
+    // And a third has what the second knew.
+    let third = next_run(&mut second);
+    let lives = third.lives(&LedgerRequest::default());
+    assert_eq!(
+        lives.len(),
+        1,
+        "only what changed is written again: {lives:?}"
+    );
+    let number = second.lives(&LedgerRequest::default())[0].number;
+    second.begin(which("/new", 3), at(11), false, None);
+    let newest = &second.lives(&LedgerRequest::default())[0];
+    assert!(newest.number > number, "no number twice");
+}
+
+#[test]
+fn a_directory_of_another_boot_is_another() {
+    let mut first = book();
+    first.keep_outbox(Some("boot".into()));
+    first.begin(which("/a", 1), at(1), false, Some((0, 5)));
+    let mut second = book();
+    for record in first.take_outbox() {
+        let (life, boot) = stored::decode(&record).unwrap();
+        second.restore(life, boot.as_deref(), Some("another"));
+    }
+    assert_eq!(
+        second.begin(which("/a", 1), at(9), true, Some((0, 5))),
+        None
+    );
+    second.all_met(at(9));
+    assert_eq!(second.lives(&LedgerRequest::default()).len(), 2);
+    assert_eq!(second.totals()[0].totals.lives, 2);
 }

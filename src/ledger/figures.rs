@@ -78,9 +78,19 @@ impl Figures {
         self.memory_limit_bytes = limit;
     }
 
-    fn each(&self) -> [Option<u64>; 14] {
+    /// All of them, in an order that is on disk: more are only ever added to the end.
+    pub(super) fn each(&self) -> [Option<u64>; 14] {
         let mut copy = *self;
         copy.each_mut().map(|figure| *figure)
+    }
+
+    /// Reads what [`each`](Self::each) gave; what is not there is not known.
+    pub(super) fn from_each(figures: &[Option<u64>]) -> Self {
+        let mut read = Self::default();
+        for (figure, stored) in read.each_mut().into_iter().zip(figures) {
+            *figure = *stored;
+        }
+        read
     }
 
     fn each_mut(&mut self) -> [&mut Option<u64>; 14] {

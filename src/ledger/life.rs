@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::figures::{Figures, Finality};
 use super::kill::OomRecord;
+use super::stored::OF_EARLIER_RUN;
 use crate::cgroup::ContainerName;
 use crate::units::Timestamp;
 
@@ -70,6 +71,8 @@ pub struct Life {
     pub preexisting: bool,
     /// When its end was noticed; `None` while it lives.
     pub ended: Option<Timestamp>,
+    /// Whether it ended while the monitor did not run: `ended` is then when that was found.
+    pub end_unseen: bool,
     /// How its first process ended.
     pub exit: Option<Exit>,
     /// What it had used; empty while it lives.
@@ -80,6 +83,10 @@ pub struct Life {
     pub oom_kills: u64,
     /// The newest of them; no more than [`MAX_KILLS_TOLD`](Self::MAX_KILLS_TOLD).
     pub kills: Vec<(u64, OomRecord)>,
+    /// Its directories: hierarchy and inode. By them a later run knows it again.
+    pub directories: Vec<(u8, u64)>,
+    /// What the kernel's counter of OOM kills in it is, as far as that is in the kills here.
+    pub oom_counter: Option<u64>,
 }
 
 impl Life {
@@ -94,12 +101,20 @@ impl Life {
             started,
             preexisting,
             ended: None,
+            end_unseen: false,
             exit: None,
             figures: Figures::default(),
             finality: Finality::default(),
             oom_kills: 0,
             kills: Vec::new(),
+            directories: Vec::new(),
+            oom_counter: None,
         }
+    }
+
+    /// Which of its name it is; `None` of an earlier run, and of one that was never seen.
+    pub fn incarnation(&self) -> Option<u64> {
+        Some(self.which.incarnation).filter(|&of| of != 0 && of < OF_EARLIER_RUN)
     }
 
     /// The name under which its totals are kept.

@@ -11,13 +11,18 @@
 //! | `figures` | its final figures, and how final they are |
 //! | `kill` | one OOM kill |
 //! | `book` | pure: all lives and totals, and their bounds |
+//! | `stored` | a life as a record of the journal |
 
 pub mod life;
 pub mod figures;
 pub mod kill;
 mod book;
+mod stored;
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -26,15 +31,25 @@ pub use figures::{Figures, Finality, LastRead};
 pub use kill::{KillSource, OomRecord};
 pub use life::{Exit, Identity, LedgerRequest, Life, Which};
 
-use crate::cgroup::ContainerName;
+use crate::cgroup::{ContainerName, HierarchyId};
+use crate::journal::{Journal, Kind, Record};
 use crate::self_metrics::SelfMetrics;
 use crate::units::Timestamp;
 use book::Book;
+
+/// How long an answer may wait to be safe on disk: the journal gives up on the disk before.
+const MAX_SETTLE: Duration = Duration::from_secs(2);
+
+/// Between two looks whether it is.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// The ledger, shared by all threads. Every call takes a lock for a moment.
 #[derive(Debug)]
 pub struct Ledger {
     book: Mutex<Book>,
+    journal: OnceLock<Arc<Journal>>,
+    /// The newest record in it.
+    written: AtomicU64,
     metrics: Arc<SelfMetrics>,
 }
 
@@ -43,6 +58,8 @@ impl Ledger {
     pub fn new(limits: LedgerLimits, metrics: Arc<SelfMetrics>) -> Self {
         Self {
             book: Mutex::new(Book::new(limits)),
+            journal: OnceLock::new(),
+            written: AtomicU64::new(0),
             metrics,
         }
     }
@@ -51,16 +68,79 @@ impl Ledger {
         let mut book = self.book.lock();
         let before = book.evicted();
         let result = change(&mut book);
+        // Under the lock: of two records of a life the later counts.
+        if let Some(journal) = self.journal.get() {
+            for record in book.take_outbox() {
+                let sequence = journal.append(Kind::LIFE, &record);
+                self.written.fetch_max(sequence, Release);
+            }
+        }
         self.metrics.ledger_evicted.add(book.evicted() - before);
         self.metrics.ledger_lives.set(book.ended_lives() as u64);
         self.metrics.ledger_bytes.set(book.bytes() as u64);
         result
     }
 
-    /// A container is there. `preexisting` says that it was before the monitor: what its counters
-    /// have by then is none of the ledger's.
-    pub fn begin(&self, which: Which, started: Timestamp, preexisting: bool) {
-        self.write(|book| book.begin(which, started, preexisting));
+    /// A container is there, with its first directory. `preexisting` says that it was before the
+    /// monitor: what its counters have by then is none of the ledger's, unless an earlier run had it in
+    /// its ledger. Then its life goes on, and what the kernel's counter of OOM kills was by then is
+    /// given.
+    pub fn begin(
+        &self,
+        which: Which,
+        started: Timestamp,
+        preexisting: bool,
+        directory: Option<(HierarchyId, u64)>,
+    ) -> Option<u64> {
+        let directory = directory.map(|(hierarchy, inode)| (hierarchy.0, inode));
+        self.write(|book| book.begin(which, started, preexisting, directory))
+    }
+
+    /// A container has another directory.
+    pub fn attached(&self, which: &Which, (hierarchy, inode): (HierarchyId, u64)) {
+        self.write(|book| book.attached(which, (hierarchy.0, inode)));
+    }
+
+    /// The kernel's counter of OOM kills in a container that was there before the monitor, at the first
+    /// look.
+    pub fn counter_begins(&self, which: &Which, counted: u64) {
+        self.write(|book| book.counter_begins(which, counted));
+    }
+
+    /// All that was there at start is known: what an earlier run knew and is not there has ended.
+    pub fn all_met(&self, now: Timestamp) {
+        self.write(|book| book.all_met(now));
+    }
+
+    /// Takes a record of the journal of an earlier run, of whatever kind. Before anything else.
+    pub fn restore(&self, record: &Record<'_>, boot: Option<&str>) {
+        if record.kind != Kind::LIFE {
+            return;
+        }
+        match stored::decode(record.payload) {
+            Ok((life, of)) => self.book.lock().restore(life, of.as_deref(), boot),
+            Err(error) => {
+                tracing::debug!(sequence = record.sequence, %error, "a life in the journal is passed over");
+            }
+        }
+    }
+
+    /// From now on, what changes is written to `journal`.
+    pub fn keep_in(&self, journal: Arc<Journal>, boot: Option<String>) {
+        self.book.lock().keep_outbox(boot);
+        let _ = self.journal.set(journal);
+    }
+
+    /// Waits until what was answered so far would outlive this process, or cannot: some milliseconds,
+    /// on a thread that may block.
+    pub fn settle(&self) {
+        let Some(journal) = self.journal.get() else {
+            return;
+        };
+        let (wanted, deadline) = (self.written.load(Acquire), Instant::now() + MAX_SETTLE);
+        while journal.settled() < wanted && Instant::now() < deadline {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
     }
 
     /// A container has gone at `ended`. Its final figures may be told more than once, also later

@@ -13,7 +13,7 @@ use super::oom::{Kill, Logged, OomMatcher, Place, Verdict};
 use crate::cgroup::{ContainerName, Hierarchies};
 use crate::event::{EventBus, EventKind, OomKill};
 use crate::handler::Handler;
-use crate::ledger::{KillSource, Ledger, OomRecord};
+use crate::ledger::{KillSource, Ledger, OomRecord, Which};
 use crate::self_metrics::{KmsgState, SelfMetrics};
 use crate::source::kmsg_reader::wall_clock;
 use crate::units::Timestamp;
@@ -49,7 +49,20 @@ impl OomDesk {
 
     /// A container's counter has grown by `number`.
     pub fn counted(&self, handler: &Handler, number: u64) {
-        let followed = self.metrics.kmsg_state() == KmsgState::Following;
+        let which = Which {
+            name: handler.name().clone(),
+            incarnation: handler.incarnation(),
+        };
+        if let Some(counted) = handler.oom_counter() {
+            self.ledger.counter_begins(&which, counted);
+        }
+        if number == 0 {
+            handler.take_continued();
+            return;
+        }
+        // The log is read from our own beginning: it does not tell of those before.
+        let while_down = handler.take_continued();
+        let followed = self.metrics.kmsg_state() == KmsgState::Following && !while_down;
         let verdicts = self.matcher.lock().counted(
             handler.name(),
             handler.incarnation(),
@@ -57,7 +70,7 @@ impl OomDesk {
             followed,
             (Instant::now(), Timestamp::now()),
         );
-        self.carry_out(verdicts);
+        self.carry_out(verdicts, while_down);
     }
 
     /// The kernel log told of a kill; `seen_in` is where procfs still showed the victim, if the log
@@ -92,7 +105,7 @@ impl OomDesk {
             limit_of: limit_of.unwrap_or_else(ContainerName::root),
         };
         let verdict = self.matcher.lock().logged(logged, Instant::now());
-        self.carry_out(verdict);
+        self.carry_out(verdict, false);
         look_at
     }
 
@@ -104,13 +117,13 @@ impl OomDesk {
     /// Tells what has waited long enough.
     pub(super) fn tick(&self, now: Instant) {
         let verdicts = self.matcher.lock().overdue(now);
-        self.carry_out(verdicts);
+        self.carry_out(verdicts, false);
     }
 
-    fn carry_out(&self, verdicts: impl IntoIterator<Item = Verdict>) {
+    fn carry_out(&self, verdicts: impl IntoIterator<Item = Verdict>, while_down: bool) {
         for verdict in verdicts {
             match verdict {
-                Verdict::New(kill) => self.publish(kill),
+                Verdict::New(kill) => self.publish(kill, while_down),
                 Verdict::Confirmed(number, None) => self.ledger.confirm(number, None),
                 Verdict::Confirmed(number, Some(logged)) => {
                     // Who it was is known late: the event is told already, the record is completed.
@@ -129,7 +142,7 @@ impl OomDesk {
         }
     }
 
-    fn publish(&self, kill: Kill) {
+    fn publish(&self, kill: Kill, while_down: bool) {
         let Kill {
             number,
             when,
@@ -158,7 +171,7 @@ impl OomDesk {
                     (Some(_), false) => KillSource::Log,
                     (None, _) => KillSource::Counter,
                 },
-                while_down: false,
+                while_down: while_down && told.is_none(),
                 told: told.clone(),
             },
         );

@@ -258,6 +258,12 @@ impl Task {
             SourceEvent::Tree(Change::Attached(directory)) => {
                 if let Some(handler) = self.known(&directory) {
                     self.attach(&handler, &directory);
+                    if let Some(inode) = directory.inode {
+                        let of = which(&handler);
+                        self.parts
+                            .ledger
+                            .attached(&of, (directory.hierarchy, inode));
+                    }
                 }
             }
             SourceEvent::Tree(Change::Detached(directory)) => {
@@ -273,6 +279,7 @@ impl Task {
             }
             SourceEvent::File(name, change) => self.file_changed(&name, change),
             SourceEvent::Listed => {
+                self.parts.ledger.all_met(Timestamp::now());
                 self.listed.send_replace(true);
             }
             SourceEvent::OomKill(kill, seen_in) => {
@@ -350,7 +357,10 @@ impl Task {
         ));
         self.attach(&handler, &directory);
         let (ledger, of) = (&self.parts.ledger, which(&handler));
-        ledger.begin(of, noticed, preexisting);
+        let first = directory.inode.map(|inode| (directory.hierarchy, inode));
+        if let Some(counted) = ledger.begin(of, noticed, preexisting, first) {
+            handler.continue_oom_counter(counted);
+        }
         if let Some(old) = self.registry.insert(Arc::clone(&handler)) {
             // The tree removes before it adds; should it ever not, no handler is left behind.
             old.remove();

@@ -373,7 +373,8 @@ impl View {
         self.inner.bus.subscribe(request)
     }
 
-    /// The lives of containers, those that have gone too, newest first. Of those that are there the
+    /// The lives of containers, those that have gone too, newest first; with a journal, only once that
+    /// has them. On a thread that may block. Of those that are there the
     /// figures are those of the newest sample.
     pub fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
         let mut lives = self.inner.ledger.lives(request);
@@ -388,6 +389,7 @@ impl View {
                 };
             }
         }
+        self.inner.ledger.settle();
         lives
     }
 
