@@ -81,7 +81,7 @@ impl OomDesk {
         seen_in: Option<ContainerName>,
         hierarchies: &Hierarchies,
     ) -> Option<ContainerName> {
-        let when = self.clock.lock().when(kill.stamp);
+        let (earliest, when) = self.clock.lock().when(kill.stamp);
         let container = |path: &String| hierarchies.container_of_memcg(path);
         let place = match (&kill.task_memcg, seen_in) {
             (Some(group), Some(seen)) if kill.group && seen.is_within(&container(group)) => {
@@ -98,12 +98,18 @@ impl OomDesk {
             Place::In(name, _) => Some(name.clone()),
             Place::Within(_) | Place::Unknown => None,
         };
+        let again = kill.again;
         let logged = Logged {
             kill: Arc::from(kill),
             when,
+            earliest,
             place,
             limit_of: limit_of.unwrap_or_else(ContainerName::root),
         };
+        if again {
+            self.matcher.lock().again(logged, Instant::now());
+            return look_at;
+        }
         let verdict = self.matcher.lock().logged(logged, Instant::now());
         self.carry_out(verdict, false);
         look_at
@@ -200,8 +206,11 @@ struct LogClock {
 }
 
 impl LogClock {
-    fn when(&mut self, stamp: Duration) -> Timestamp {
-        self.at(wall_clock(stamp), Timestamp::now())
+    /// Not before when, and when, a record of this stamp was written.
+    fn when(&mut self, stamp: Duration) -> (Timestamp, Timestamp) {
+        let told = wall_clock(stamp);
+        let when = self.at(told, Timestamp::now());
+        (told.min(when), when)
     }
 
     fn at(&mut self, told: Timestamp, now: Timestamp) -> Timestamp {
@@ -209,19 +218,26 @@ impl LogClock {
             self.delays_ns.pop_front();
         }
         self.delays_ns.push_back(now.0.saturating_sub(told.0));
-        let drift = self.delays_ns.iter().copied().min().unwrap_or(0);
-        // A few milliseconds are no drift but the way to us.
-        let drift = if (0..NO_DRIFT_NS).contains(&drift) {
-            0
-        } else {
-            drift
+        let soonest = self.delays_ns.iter().copied().min().unwrap_or(0);
+        let on_its_way = match self.delays_ns.len() {
+            ..SURE_KILLS => LONG_WAY_NS,
+            SURE_KILLS.. => WAY_NS,
+        };
+        let drift = match soonest {
+            of if (0..on_its_way).contains(&of) => 0,
+            of => of,
         };
         Timestamp(told.0.saturating_add(drift)).min(now)
     }
 }
 
-/// Less than this is the time that a record takes to be read.
-const NO_DRIFT_NS: i64 = 100_000_000;
+/// Kills after which the soonest is taken to be soon.
+const SURE_KILLS: usize = 8;
+
+/// A delay below this is no drift but the time that a record takes to be read: on a busy machine, and
+/// while not much is known.
+const WAY_NS: i64 = 2_000_000_000;
+const LONG_WAY_NS: i64 = 30_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -229,18 +245,18 @@ mod tests {
 
     #[test]
     fn the_logs_clock_is_set_by_the_record_that_was_read_soonest() {
-        let second = 1_000_000_000;
+        let at = |seconds: i64| Timestamp(seconds * 1_000_000_000);
         let mut clock = LogClock::default();
-        // It is two seconds slow; the first record was read half a second late.
-        let at = clock.at(
-            Timestamp(100 * second),
-            Timestamp(102 * second + second / 2),
-        );
-        assert_eq!(at, Timestamp(102 * second + second / 2));
-        let at = clock.at(Timestamp(110 * second), Timestamp(112 * second));
-        assert_eq!(at, Timestamp(112 * second));
-        let at = clock.at(Timestamp(119 * second), Timestamp(130 * second));
-        assert_eq!(at, Timestamp(121 * second));
+        // It is forty seconds slow; the first record was read five seconds late.
+        assert_eq!(clock.at(at(100), at(145)), at(145));
+        assert_eq!(clock.at(at(110), at(150)), at(150));
+        assert_eq!(clock.at(at(119), at(180)), at(159));
+        // Three seconds are a backlog until it is known better.
+        let mut clock = LogClock::default();
+        for second in 0..7 {
+            assert_eq!(clock.at(at(second), at(second + 3)), at(second));
+        }
+        assert_eq!(clock.at(at(7), at(10)), at(10));
     }
 
     #[test]

@@ -41,6 +41,9 @@ const MAX_AT_ONCE: usize = 1_000;
 /// The most kills that are held either way; the oldest give way.
 const MAX_HELD: usize = 10_000;
 
+/// The number of a kill that is none.
+const NOBODY: u64 = u64::MAX;
+
 /// Where the log says that the victim was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -59,6 +62,8 @@ pub struct Logged {
     pub kill: Arc<OomKill>,
     /// When it happened.
     pub when: Timestamp,
+    /// Not before this: the log's clock is not ours.
+    pub earliest: Timestamp,
     /// Where the victim was.
     pub place: Place,
     /// The container whose limit was hit.
@@ -138,12 +143,13 @@ impl OomMatcher {
     pub fn logged(&mut self, logged: Logged, now: Instant) -> Option<Verdict> {
         let fits = |from: &FromCounter| match &logged.place {
             Place::In(name, Some(which)) if from.incarnation == *which => {
-                from.name == *name && logged.when <= from.read.saturating_add(COUNTED_BEFORE_LOGGED)
+                from.name == *name
+                    && logged.earliest <= from.read.saturating_add(COUNTED_BEFORE_LOGGED)
             }
             Place::In(name, _) => from.name == *name && logged.when <= from.read,
             Place::Within(name) => {
                 from.name.is_within(name)
-                    && logged.when <= from.read.saturating_add(COUNTED_BEFORE_LOGGED)
+                    && logged.earliest <= from.read.saturating_add(COUNTED_BEFORE_LOGGED)
             }
             Place::Unknown => false,
         };
@@ -173,6 +179,24 @@ impl OomMatcher {
             until: now + wait,
         });
         verdict
+    }
+
+    /// The log told of the chosen process of a group kill once more: the kernel has counted it twice.
+    pub fn again(&mut self, logged: Logged, now: Instant) {
+        let counted = self.from_counters.iter().position(|from| {
+            let same = matches!(&logged.place, Place::In(name, _) if from.name == *name);
+            same && from.told.is_none()
+        });
+        if let Some(at) = counted {
+            self.from_counters.remove(at);
+            return;
+        }
+        make_room(&mut self.from_log);
+        self.from_log.push(FromLog {
+            logged,
+            told: Some(NOBODY),
+            until: now + WAIT_FOR_CONFIRMATION,
+        });
     }
 
     /// The counter of a container was read at `read` and has grown by `number`. If the kernel log is
@@ -224,7 +248,8 @@ impl OomMatcher {
         let open = || {
             let open = self.from_log.iter().enumerate();
             open.filter(move |(_, from)| {
-                from.until > now && from.logged.when <= read.saturating_add(COUNTED_BEFORE_LOGGED)
+                from.until > now
+                    && from.logged.earliest <= read.saturating_add(COUNTED_BEFORE_LOGGED)
             })
         };
         let exact = open().find(|(_, from)| match &from.logged.place {
@@ -303,7 +328,7 @@ impl OomMatcher {
             counters.all(|from| (&from.name, from.incarnation) == (&first.name, first.incarnation));
         let mut at = 0;
         while let Some(from) = self.from_log.get(at) {
-            let when = from.logged.when;
+            let when = from.logged.earliest;
             let fits = |of: &FromCounter| {
                 is_open(of) && when <= of.read.saturating_add(COUNTED_BEFORE_LOGGED)
             };

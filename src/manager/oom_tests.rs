@@ -38,6 +38,7 @@ impl Scene {
         let logged = Logged {
             kill: Arc::new(kill),
             when: at(ms),
+            earliest: at(ms),
             place,
             limit_of: ContainerName::root(),
         };
@@ -257,4 +258,49 @@ fn what_is_held_is_bounded() {
         scene.log(Place::Unknown, i64::try_from(number).unwrap());
     }
     assert!(scene.matcher.from_log.len() <= MAX_HELD);
+}
+
+#[test]
+fn the_chosen_process_of_a_group_kill_is_counted_twice_and_told_once() {
+    let mut scene = Scene::new();
+    let again = |scene: &mut Scene, ms| {
+        let logged = Logged {
+            kill: Arc::default(),
+            when: at(ms),
+            earliest: at(ms),
+            place: in_a(),
+            limit_of: ContainerName::root(),
+        };
+        scene.matcher.again(logged, scene.now);
+    };
+    assert_eq!(scene.count("/a", ONE, 2, 12), []);
+    assert_eq!(new(&scene.log(in_a(), 10).unwrap()).0, 1);
+    again(&mut scene, 11);
+    assert_eq!(scene.later(WAIT), []);
+
+    assert_eq!(new(&scene.log(in_a(), 20).unwrap()).0, 2);
+    again(&mut scene, 21);
+    assert_eq!(
+        scene.count("/a", ONE, 2, 22),
+        [
+            Verdict::Confirmed(2, None),
+            Verdict::Confirmed(NOBODY, None)
+        ]
+    );
+    assert_eq!(scene.later(WAIT), []);
+}
+
+#[test]
+fn a_late_record_whose_clock_is_not_sure_is_the_kill_that_was_counted() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.count("/a", ONE, 1, 20), []);
+    let logged = Logged {
+        kill: Arc::default(),
+        when: at(5_000),
+        earliest: at(10),
+        place: in_a(),
+        limit_of: ContainerName::root(),
+    };
+    let told = scene.matcher.logged(logged, scene.now).unwrap();
+    assert!(new(&told).4, "one kill, told by both");
 }
