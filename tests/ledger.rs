@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::support::agent::run_to_end;
 use crate::support::{
-    Agent, Helper, Layout, SOON, TestCgroup, alone, needs_cgroups, not_here, skip, wait_for,
-    wait_until,
+    Agent, Helper, Layout, SOON, TestCgroup, alone, in_guest, needs_cgroups, not_here, skip,
+    wait_for, wait_until,
 };
 
 /// Containers that live at the same time.
@@ -179,8 +179,10 @@ fn cpu_time_of_short_lives_is_conserved() {
     for line in metrics.lines().filter(|l| l.starts_with("cgauge_exit")) {
         println!("{line}");
     }
+    // On an emulated CPU a process takes milliseconds to end.
+    let at_least = if in_guest() { 95.0 } else { 99.0 };
     assert!(
-        (99.0..101.0).contains(&percent),
+        (at_least..101.0).contains(&percent),
         "{percent:.2} % of the CPU time is in the ledger"
     );
 }

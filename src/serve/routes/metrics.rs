@@ -119,7 +119,7 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
         let containers = match question.of_runtime {
             // None has told which are its own yet.
             true => Vec::new(),
-            false => containers(&view, &polled.in_time),
+            false => containers(view, &polled.in_time),
         };
         let (machine, version) = (view.machine_info(), view.version_info());
         let of = Sources {
