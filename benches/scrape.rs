@@ -14,10 +14,13 @@ use cgauge::cgroup::columns::Columns;
 use cgauge::cgroup::plan::{Plan, ReadOptions};
 use cgauge::cgroup::spec::{CpuSpec, MemorySpec};
 use cgauge::cgroup::stats::{DeviceNumber, InterfaceStats, NetworkStats};
-use cgauge::cgroup::{ContainerName, Hierarchies, Sample, Spec};
+use cgauge::cgroup::{CgroupPath, ContainerName, Hierarchies, Sample, Spec};
 use cgauge::node::{MachineInfo, VersionInfo};
+use cgauge::runtime::{Identity, Image, Runtime};
 use cgauge::self_metrics::SelfMetrics;
-use cgauge::serve::metrics::{Container, Format, Options, Page, Profile, Sources};
+use cgauge::serve::metrics::{
+    Container, Format, LabelCache, LabelChoice, LabelSet, Options, Page, Profile, Sources,
+};
 use cgauge::units::{Limit, Timestamp};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
@@ -98,13 +101,9 @@ fn container(at: usize) -> Container {
         }),
         ..Spec::default()
     };
-    Container::new(
-        ContainerName::from_request(&name),
-        Arc::new(spec),
-        sample,
-        0,
-        None,
-    )
+    let name = ContainerName::from_request(&name);
+    let labels = LabelSet::of(&name, None, None, &LabelChoice::default());
+    Container::new(Arc::new(labels), name, Arc::new(spec), sample, 0, None)
 }
 
 struct Site {
@@ -182,5 +181,72 @@ fn pages(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pages);
+/// A container as Docker knows it, with ten labels.
+fn identity(at: usize) -> Identity {
+    let label = |label: usize| {
+        (
+            format!("com.example.label-{label}"),
+            format!("value {label}"),
+        )
+    };
+    Identity {
+        name: Some(format!("project-service-{at}")),
+        image: Some(Image {
+            reference: "registry.example.com/team/service:1.2.3".into(),
+            digest: None,
+        }),
+        labels: (0..10).map(label).collect(),
+        ..Identity::new(Runtime::Docker, format!("{at:064x}"))
+    }
+}
+
+fn names(criterion: &mut Criterion) {
+    let site = Site::new();
+    let mut group = criterion.benchmark_group("names of 1,000 containers");
+    group.sample_size(20);
+    let paths: Vec<_> = containers().iter().map(|one| one.name().clone()).collect();
+    let identities: Vec<_> = (0..CONTAINERS).map(|at| Arc::new(identity(at))).collect();
+    group.bench_function("classify", |bencher| {
+        bencher.iter(|| {
+            let own = |path| black_box(CgroupPath::of(path)).own_container();
+            paths.iter().filter_map(own).count()
+        });
+    });
+    let all = LabelChoice::default();
+    let labels = |cache: &LabelCache| -> Vec<Arc<LabelSet>> {
+        cache.round(&all, |look| {
+            let known = paths.iter().zip(&identities);
+            known
+                .map(|(path, identity)| look(path, Some(identity), None))
+                .collect()
+        })
+    };
+    group.bench_function("labels, made", |bencher| {
+        bencher.iter(|| labels(&LabelCache::default()).len());
+    });
+    let cache = LabelCache::default();
+    group.bench_function("labels, kept", |bencher| {
+        bencher.iter(|| labels(&cache).len())
+    });
+    let named: Vec<_> = containers()
+        .into_iter()
+        .zip(labels(&cache))
+        .zip(&identities)
+        .map(|((container, labels), identity)| {
+            container.labelled(labels).known(Some(Arc::clone(identity)))
+        })
+        .collect();
+    let options = Options::default();
+    let mut page = site.page(named, &options);
+    println!(
+        "with names and ten labels: {} bytes",
+        page.encode(Format::Text).len()
+    );
+    group.bench_function("full text with ten labels", |bencher| {
+        bencher.iter(|| black_box(page.encode(Format::Text)).len());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, pages, names);
 criterion_main!(benches);

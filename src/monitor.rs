@@ -18,21 +18,22 @@ use crate::cgroup::hierarchy::DetectError;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::{ContainerName, Hierarchies, Mode};
-use crate::event::{EventBus, EventLimits, OomKill, Past};
+use crate::event::{EventLimits, OomKill};
 use crate::handler::{Housekeeping, Sampler};
-use crate::journal::{self, Journal};
+use crate::journal;
 use crate::ledger::{Ledger, LedgerLimits};
-use crate::manager::{Accept, Exits, Manager, OomDesk, Parts, Registry};
+use crate::manager::{Accept, Exits, Manager, OomDesk, Parts, Registry, restore};
 use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots, disk_usage};
 use crate::query::View;
 use crate::query::view::Inner;
+use crate::runtime::{RuntimeSettings, Supervisor};
 use crate::self_metrics::SelfMetrics;
-use crate::source::exits::ExitReader;
+use crate::source::SourceEvent;
+use crate::source::exits::{ExitError, ExitReader};
 use crate::source::kmsg_reader::KmsgReader;
 use crate::source::oom::place;
 use crate::source::watcher::Watcher;
-use crate::source::{FileChange, SourceEvent};
 
 /// How long [`MonitorBuilder::start`] waits for the first listing. A tree that takes longer is still
 /// listed, but is not complete when it returns.
@@ -75,6 +76,7 @@ pub struct MonitorBuilder {
     cpu_budget: Option<f64>,
     disk_usage: disk_usage::Mode,
     journal: Option<journal::Options>,
+    runtimes: RuntimeSettings,
 }
 
 impl Default for MonitorBuilder {
@@ -102,6 +104,7 @@ impl Default for MonitorBuilder {
             cpu_budget: None,
             disk_usage: disk_usage::Mode::default(),
             journal: None,
+            runtimes: RuntimeSettings::default(),
         }
     }
 }
@@ -129,6 +132,15 @@ pub struct Shortcoming {
     pub what: String,
     /// Why, and what to do about it.
     pub why: String,
+}
+
+impl Shortcoming {
+    fn of_exits(error: &ExitError) -> Self {
+        Self {
+            what: "what containers used in their last moments (--exit-accounting)".to_owned(),
+            why: error.to_string(),
+        }
+    }
 }
 
 impl MonitorBuilder {
@@ -270,6 +282,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// Which container runtimes are asked for the names of containers. By default, every one that
+    /// listens at its usual place; nothing waits for their answers.
+    #[must_use]
+    pub fn runtimes(mut self, settings: RuntimeSettings) -> Self {
+        self.runtimes = settings;
+        self
+    }
+
     /// Starts the monitor. When this returns, the containers that are there are known (on a tree
     /// that takes longer than five seconds to list: those found by then).
     ///
@@ -330,7 +350,7 @@ impl MonitorBuilder {
         let node = Arc::new(Node::read(roots));
         let ledger = Arc::new(Ledger::new(self.ledger, Arc::clone(&metrics)));
         let boot = node.latest().machine.ids.boot_id.clone();
-        let (journal, bus) = remember(self.journal, self.events, &ledger, boot, &metrics)?;
+        let (journal, bus) = restore::remember(self.journal, self.events, &ledger, boot, &metrics)?;
         let bus = Arc::new(bus);
         let registry = Arc::new(Registry::default());
         let desk = Arc::new(OomDesk::new(
@@ -394,13 +414,7 @@ impl MonitorBuilder {
             let (hierarchies, metrics) = (Arc::clone(&hierarchies), Arc::clone(&metrics));
             exits
                 .follow(&registry, &sampler, procfs, hierarchies, metrics)
-                .inspect_err(|error| {
-                    shortcomings.push(Shortcoming {
-                        what: "what containers used in their last moments (--exit-accounting)"
-                            .to_owned(),
-                        why: error.to_string(),
-                    });
-                })
+                .inspect_err(|error| shortcomings.push(Shortcoming::of_exits(error)))
                 .ok()
         });
         let (exits, moves) = followed.unzip();
@@ -409,15 +423,12 @@ impl MonitorBuilder {
             listing_interval,
             Arc::clone(&metrics),
             Box::new(move |event| {
-                if let (Some(moves), SourceEvent::File(name, FileChange::Members)) =
-                    (&moves, &event)
-                {
-                    moves.into(name);
-                }
+                moves.iter().for_each(|moves| moves.notice(&event));
                 inlet.send(event)
             }),
         )
         .map_err(StartError::Thread)?;
+        let (links, runtimes) = Supervisor::spawn(self.runtimes).map_err(StartError::Thread)?;
         let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
         let layers = Arc::new(disk_usage::LayerUsages::default());
         let walker = match self.disk_usage {
@@ -448,6 +459,7 @@ impl MonitorBuilder {
             plan,
             budget,
             journal,
+            runtimes,
             metrics,
             layers,
             listed: is_listed,
@@ -461,33 +473,12 @@ impl MonitorBuilder {
                 manager,
                 filesystems,
                 walker,
+                links,
             }),
             hierarchies,
             shortcomings,
         })
     }
-}
-
-/// Memory of events: with a journal, what it has and what will be in it.
-fn remember(
-    options: Option<journal::Options>,
-    limits: EventLimits,
-    ledger: &Ledger,
-    boot: Option<String>,
-    metrics: &Arc<SelfMetrics>,
-) -> Result<(Option<Arc<Journal>>, EventBus), StartError> {
-    let Some(options) = options else {
-        return Ok((None, EventBus::new(limits, Arc::clone(metrics))));
-    };
-    let mut past = Past::new(limits);
-    let (journal, read) = Journal::open(options, Arc::clone(metrics), &mut |record| {
-        past.take(&record);
-        ledger.restore(&record, boot.as_deref());
-    })?;
-    let journal = Arc::new(journal);
-    ledger.keep_in(Arc::clone(&journal), boot);
-    let bus = EventBus::with_journal(past, Arc::clone(&journal), read.epochs, Arc::clone(metrics));
-    Ok((Some(journal), bus))
 }
 
 /// A running monitor. Ask it by the methods of [`View`].
@@ -506,6 +497,7 @@ struct Running {
     exits: Option<ExitReader>,
     manager: Manager,
     filesystems: Refresher,
+    links: Supervisor,
     walker: Option<disk_usage::Walker>,
 }
 
@@ -589,6 +581,7 @@ impl Running {
         self.manager.stop();
         self.filesystems.stop();
         self.walker.into_iter().for_each(disk_usage::Walker::stop);
+        self.links.stop();
         view.stop(Instant::now() + STOP_SAMPLERS, STOP_JOURNAL);
     }
 }

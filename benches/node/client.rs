@@ -1,6 +1,7 @@
 //! As little of HTTP as asking cgauge takes: one request a connection, read to its end.
 
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,20 +9,54 @@ use std::time::{Duration, Instant};
 /// No answer takes as long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where cgauge answers.
-pub struct Client(PathBuf);
+/// Where a monitor answers.
+pub enum Client {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
 
 impl Client {
-    pub fn new(socket: &Path) -> Self {
-        Self(socket.to_owned())
+    pub fn unix(socket: &Path) -> Self {
+        Self::Unix(socket.to_owned())
+    }
+
+    fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                Box::new(stream)
+            }
+            Self::Tcp(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                Box::new(stream)
+            }
+        })
     }
 
     /// The status and the body; `None` if there is nobody to answer.
     pub fn get(&self, path: &str) -> Option<(u16, Vec<u8>)> {
-        let mut stream = UnixStream::connect(&self.0).ok()?;
-        stream.set_read_timeout(Some(TIMEOUT)).ok()?;
+        self.ask(&format!("GET {path} HTTP/1.0\r\nHost: cgauge\r\n\r\n"))
+    }
+
+    /// The body of an answer to `body`.
+    pub fn post(&self, path: &str, body: &str) -> Vec<u8> {
+        let length = body.len();
+        let question = format!(
+            "POST {path} HTTP/1.0\r\nHost: cgauge\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        self.ask(&question).unwrap().1
+    }
+
+    fn ask(&self, question: &str) -> Option<(u16, Vec<u8>)> {
+        let mut stream = self.connect().ok()?;
         // 1.0: the body is as it is, and the connection is closed behind it.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: cgauge\r\n\r\n").ok()?;
+        stream.write_all(question.as_bytes()).ok()?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;
         let head = answer.windows(4).position(|window| window == b"\r\n\r\n")?;

@@ -1,12 +1,13 @@
-//! What cgauge costs on a node: the release program beside N real containers, and what the kernel
-//! alone would charge for the same reads.
+//! What cgauge costs on a node: the release program beside N real containers, what the kernel alone
+//! would charge for the same reads, and what cAdvisor takes if there is one.
 //!
 //! ```text
-//! cargo bench --bench node -- [N…] [--mode default|fixed]… [--seconds S] [--tries T]
-//!     [--cgauge PROGRAM] [-- FLAGS of cgauge]
+//! cargo bench --bench node -- [N…] [--mode default|fixed]… [--load idle|busy]… [--runs R]
+//!     [--seconds S] [--tries T] [--cgauge PROGRAM] [--peer PROGRAM | --no-peer] [-- FLAGS of cgauge]
 //! ```
 //!
-//! Without arguments: 50 containers, both modes. With `--test` or `--quick`: 4 containers and a few
+//! Without arguments: 50 containers, both modes, both loads, once. The peer is the `cadvisor` on PATH, if
+//! there is one. With `--test` or `--quick`: 4 containers and a few
 //! seconds, to see that it works. Needs root and cgroups; says so and ends well without them.
 //!
 //! The process that is started only watches: a child does the work, in a process group of its own. When the
@@ -17,6 +18,7 @@ mod client;
 mod floor;
 mod measure;
 mod process;
+mod subject;
 mod tree;
 
 use std::os::unix::process::CommandExt;
@@ -27,6 +29,8 @@ use std::time::Duration;
 use cgauge::cgroup::{ContainerName, Hierarchies};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
+
+use self::tree::Load;
 
 /// Tells the child which cgroup is its own.
 const TREE: &str = "BENCH_NODE_TREE";
@@ -40,6 +44,11 @@ struct Options {
     period: Duration,
     /// Containers made and removed one by one.
     tries: usize,
+    loads: Vec<Load>,
+    /// How often everything is measured, by turns.
+    runs: usize,
+    /// The peer.
+    peer: Option<String>,
     /// The program to measure, if not this package's own: another version, to compare.
     cgauge: Option<String>,
     /// Further flags for cgauge.
@@ -63,14 +72,8 @@ impl Mode {
         }
     }
 
-    fn flags(self) -> &'static [&'static str] {
-        match self {
-            Self::Default => &[],
-            Self::Fixed => &[
-                "--housekeeping-interval=1s",
-                "--allow-dynamic-housekeeping=false",
-            ],
-        }
+    pub fn is_fixed(self) -> bool {
+        self == Self::Fixed
     }
 }
 
@@ -81,6 +84,9 @@ impl Options {
             modes: Vec::new(),
             period: Duration::from_secs(30),
             tries: 50,
+            loads: Vec::new(),
+            runs: 1,
+            peer: on_path("cadvisor"),
             cgauge: None,
             flags: Vec::new(),
         };
@@ -105,6 +111,14 @@ impl Options {
                 "--seconds" => {
                     options.period = Duration::from_secs(number(arguments.next())? as u64);
                 }
+                "--load" => options.loads.push(match arguments.next().as_deref() {
+                    Some("idle") => Load::Idle,
+                    Some("busy") => Load::Busy,
+                    _ => return Err("--load is idle or busy".into()),
+                }),
+                "--runs" => options.runs = number(arguments.next())?,
+                "--peer" => options.peer = arguments.next(),
+                "--no-peer" => options.peer = None,
                 "--cgauge" => options.cgauge = arguments.next(),
                 "--tries" => options.tries = number(arguments.next())?,
                 "--" => options.flags = arguments.by_ref().collect(),
@@ -117,11 +131,24 @@ impl Options {
         if options.modes.is_empty() {
             options.modes = vec![Mode::Fixed, Mode::Default];
         }
+        if options.loads.is_empty() {
+            options.loads = vec![Load::Idle, Load::Busy];
+        }
         Ok(options)
     }
 }
 
+fn on_path(program: &str) -> Option<String> {
+    let paths = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&paths).map(|path| path.join(program));
+    let found = found.into_iter().find(|path| path.is_file())?;
+    found.into_os_string().into_string().ok()
+}
+
 fn main() -> ExitCode {
+    if std::env::var_os(tree::BUSY).is_some() {
+        tree::be_busy();
+    }
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => {

@@ -1,46 +1,97 @@
 //! The measurements, in order, and the table.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cgauge::cgroup::{ContainerName, Hierarchies};
 
-use super::client::{Client, until, value};
+use super::Options;
+use super::client::{Client, until};
 use super::floor::Floor;
-use super::process::Agent;
+use super::subject::Subject;
 use super::tree::{self, Tree};
-use super::{Mode, Options};
 
-/// Passes of the floor before cgauge runs, and again behind it.
-const FLOOR_PASSES: u32 = 5;
+/// Passes of the floor before a program runs, and again behind it.
+const FLOOR_PASSES: u32 = 3;
 
-/// Scrapes that the median is of.
+/// Scrapes that the percentiles of one run are of.
 const SCRAPES: usize = 20;
 
-/// Two samples are as old as this at most when scraped: every scrape takes new ones.
-const FRESH: &str = "/metrics?max_age=0s";
+/// What a row shows, in the order of `Row`.
+const COLUMNS: [&str; 19] = [
+    "containers",
+    "start → listed ms",
+    "CPU s/min",
+    "polls/min",
+    "CPU µs/poll",
+    "floor µs",
+    "ratio",
+    "RSS MB",
+    "after scrapes",
+    "fds",
+    "watches",
+    "mkdir → visible p50 ms",
+    "p95",
+    "rmdir → gone p50 ms",
+    "/metrics p50 ms",
+    "p95",
+    "fresh p50 ms",
+    "CPU ms/scrape",
+    "MB",
+];
 
-/// The first column of each row and what is in the others.
-const HEAD: &str = "\
-| N, mode | containers | start → listed ms | CPU s/min | polls/min | CPU µs/poll | floor µs | ratio | RSS, max MB | fds | watches | \
-mkdir → visible p50 / p95 ms | rmdir → gone p50 / p95 ms | /metrics p50 ms (kept; fresh) | bytes | stop ms |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+/// The figures of one run; what a program cannot tell is absent.
+type Row = [Option<f64>; COLUMNS.len()];
 
 pub fn run(options: &Options, hierarchies: &Hierarchies, top: &ContainerName) {
     let sockets = tempfile::tempdir().unwrap();
     let socket = sockets.path().join("cgauge.sock");
-    println!("{HEAD}");
+    println!("| N, load | program | {} |", COLUMNS.join(" | "));
+    println!("|---|---|{}", "---|".repeat(COLUMNS.len()));
     for &size in &options.sizes {
-        let tree = Tree::make(hierarchies, top, size);
-        let floor = Floor::open(hierarchies, &tree.all);
-        for &mode in &options.modes {
-            let _ = std::fs::remove_file(&socket);
-            let row = measure(options, hierarchies, &tree, &floor, mode, &socket);
-            println!("| {size}, {} | {row} |", mode.name());
+        for &load in &options.loads {
+            let tree = Tree::make(hierarchies, top, size, load);
+            let floor = Floor::open(hierarchies, &tree.all);
+            let subjects = Subject::all(options);
+            let mut rows: Vec<Vec<Row>> = vec![Vec::new(); subjects.len()];
+            for _ in 0..options.runs {
+                for (subject, rows) in subjects.iter().zip(&mut rows) {
+                    rows.push(measure(
+                        options,
+                        hierarchies,
+                        &tree,
+                        &floor,
+                        subject,
+                        &socket,
+                    ));
+                }
+            }
+            for (subject, rows) in subjects.iter().zip(&rows) {
+                let cells: Vec<String> = (0..COLUMNS.len()).map(|at| cell(rows, at)).collect();
+                let (load, name) = (load.name(), subject.name());
+                println!("| {size}, {load} | {name} | {} |", cells.join(" | "));
+            }
+            println!("  ({:.1} files a container in the floor)", floor.files());
+            drop(floor);
+            tree.remove(hierarchies);
         }
-        println!("  ({:.1} files a container in the floor)", floor.files());
-        drop(floor);
-        tree.remove(hierarchies);
     }
+}
+
+/// The median over all runs and, where they differ, the least and the most.
+fn cell(rows: &[Row], at: usize) -> String {
+    let values: Vec<f64> = rows.iter().filter_map(|row| row[at]).collect();
+    let values = sorted(&values);
+    let [Some(&least), Some(&most)] = [values.first(), values.last()] else {
+        return "–".into();
+    };
+    let digits = usize::from(most < 10.0) + usize::from(most < 100.0);
+    let show = |value: f64| format!("{value:.digits$}");
+    let median = show(values[values.len() / 2]);
+    if show(least) == show(most) {
+        return median;
+    }
+    format!("{median} ({}–{})", show(least), show(most))
 }
 
 fn measure(
@@ -48,53 +99,61 @@ fn measure(
     hierarchies: &Hierarchies,
     tree: &Tree,
     floor: &Floor,
-    mode: Mode,
-    socket: &std::path::Path,
-) -> String {
+    subject: &Subject,
+    socket: &Path,
+) -> Row {
     let floor_before = floor.run(FLOOR_PASSES);
-    let client = Client::new(socket);
-    let mut flags: Vec<String> = mode.flags().iter().map(|&flag| flag.into()).collect();
-    flags.extend(options.flags.iter().cloned());
-    let agent = Agent::start(options.cgauge.as_deref(), socket.to_str().unwrap(), &flags);
+    let (agent, client) = subject.start(options, socket);
     let listed = until("start", || client.get("/healthz").is_some());
-    let names: Vec<String> = tree.leaves.iter().map(ToString::to_string).collect();
+    let last = tree
+        .leaves
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     // The list was complete before the first answer, or this takes its time.
-    let last = until("the last container", || {
-        names.last().is_none_or(|name| client.knows(name))
-    });
+    let known = until("the last container", || client.knows(&last));
     std::thread::sleep(options.period);
 
-    let before = client.metrics();
+    let containers = subject.containers(&client);
+    let polls = || subject.polls(&client, &last, containers);
+    let before = polls();
     let (started, used) = (Instant::now(), agent.cpu());
     std::thread::sleep(options.period);
     let (took, used) = (started.elapsed().as_secs_f64(), agent.cpu() - used);
-    let after = client.metrics();
-    let polls = value(&after, "cgauge_polls_total") - value(&before, "cgauge_polls_total");
-    let containers = value(&after, "cgauge_containers");
+    let polls = polls() - before;
     let (rss, _) = agent.memory();
     let (descriptors, watches) = agent.descriptors();
 
     let (visible, gone) = come_and_go(options.tries, hierarchies, tree, &client);
-    let (kept, _) = scrapes(&client, "/metrics");
-    let (fresh, bytes) = scrapes(&client, FRESH);
-    let (_, most) = agent.memory();
-    let stopped = agent.stop();
-    let floor_after = floor.run(FLOOR_PASSES);
-    let floor = f64::midpoint(floor_before, floor_after);
-    let each = used * 1e6 / polls;
-    format!(
-        "{containers} | {} | {:.2} | {:.0} | {each:.1} | {floor:.1} ({floor_before:.1}, {floor_after:.1}) | {:.2} | \
-         {rss:.0}, {most:.0} | {descriptors} | {watches} | {} / {} | {} / {} | {kept:.1}; {fresh:.1} | {bytes} | {}",
-        (listed + last).as_millis(),
-        used * 60.0 / took,
-        polls * 60.0 / took,
-        each / floor,
+    let before = agent.cpu();
+    let (kept, bytes) = scrapes(&client, "/metrics");
+    let scraped = agent.cpu() - before;
+    let fresh = subject.fresh().map(|path| scrapes(&client, path).0);
+    let (after, _) = agent.memory();
+    agent.stop(subject.is_cgauge());
+    let floor = f64::midpoint(floor_before, floor.run(FLOOR_PASSES));
+    let each = (polls > 0.0).then(|| used * 1e6 / polls);
+    [
+        Some(containers),
+        Some(milliseconds(listed + known)),
+        Some(used * 60.0 / took),
+        Some(polls * 60.0 / took),
+        each,
+        Some(floor),
+        each.map(|each| each / floor),
+        Some(rss),
+        Some(after),
+        Some(descriptors as f64),
+        Some(watches as f64),
         percentile(&visible, 50),
         percentile(&visible, 95),
         percentile(&gone, 50),
-        percentile(&gone, 95),
-        stopped.as_millis(),
-    )
+        percentile(&kept, 50),
+        percentile(&kept, 95),
+        fresh.and_then(|fresh| percentile(&fresh, 50)),
+        Some(scraped * 1e3 / SCRAPES as f64),
+        Some(bytes as f64 / 1e6),
+    ]
 }
 
 /// Makes a container and waits for it, then removes it and waits until it is no longer there.
@@ -120,36 +179,31 @@ fn come_and_go(
     (visible, gone)
 }
 
-/// The median time of a scrape, ms, and the bytes of the last one.
-fn scrapes(client: &Client, path: &str) -> (f64, usize) {
+/// The times of scrapes, ms, and the bytes of the last one.
+fn scrapes(client: &Client, path: &str) -> (Vec<f64>, usize) {
     let mut bytes = 0;
-    let times: Vec<f64> = (0..SCRAPES)
-        .map(|_| {
-            let started = Instant::now();
-            let (status, body) = client.get(path).unwrap();
-            assert_eq!(status, 200);
-            bytes = body.len();
-            milliseconds(started.elapsed())
-        })
-        .collect();
-    let median = sorted(&times)[times.len() / 2];
-    (median, bytes)
+    let times = (0..SCRAPES).map(|_| {
+        let started = Instant::now();
+        let (status, body) = client.get(path).unwrap();
+        assert_eq!(status, 200);
+        bytes = body.len();
+        milliseconds(started.elapsed())
+    });
+    (times.collect(), bytes)
 }
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-fn sorted(times: &[f64]) -> Vec<f64> {
-    let mut times = times.to_vec();
-    times.sort_by(f64::total_cmp);
-    times
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values
 }
 
-fn percentile(times: &[f64], percent: usize) -> String {
+fn percentile(times: &[f64], percent: usize) -> Option<f64> {
     let times = sorted(times);
     let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-    times
-        .get(at)
-        .map_or("–".into(), |time| format!("{time:.1}"))
+    times.get(at).copied()
 }

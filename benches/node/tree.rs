@@ -1,5 +1,5 @@
 //! Containers laid out as a kubelet does: `kubepods/burstable/pod<uid>/<64 hex>`, two to a pod, one
-//! sleeping process in each, in every hierarchy that cgauge reads.
+//! process in each, in every hierarchy that cgauge reads.
 
 use std::fs;
 use std::io;
@@ -15,21 +15,59 @@ const REMOVAL: Duration = Duration::from_secs(30);
 /// Controllers that v2 leaves need for all of their files.
 const CONTROLLERS: [&str; 4] = ["cpu", "memory", "io", "pids"];
 
+/// What the processes in the containers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Nothing.
+    Idle,
+    /// A little, twice a second: enough that no two polls find the same.
+    Busy,
+}
+
+impl Load {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+/// Tells this program that it is a process of a busy container.
+pub const BUSY: &str = "BENCH_NODE_BUSY";
+
+/// What it then does, until it is killed.
+pub fn be_busy() -> ! {
+    let mut memory = vec![0_u8; 1 << 20];
+    let mut at = 0;
+    loop {
+        // Other pages every time: page faults and memory move as well.
+        at = (at + 64 * 1024) % memory.len();
+        for page in memory[at..].chunks_mut(4096).take(16) {
+            page[0] = page[0].wrapping_add(1);
+        }
+        if at == 0 {
+            memory = vec![0_u8; 1 << 20];
+        }
+        std::thread::sleep(Duration::from_millis(450));
+    }
+}
+
 /// The containers of one run.
 pub struct Tree {
     pub leaves: Vec<ContainerName>,
     /// Leaves, pods and the cgroups above them.
     pub all: Vec<ContainerName>,
-    sleepers: Vec<Child>,
+    processes: Vec<Child>,
 }
 
 impl Tree {
     /// Makes `leaves` containers below `top`, which is there.
-    pub fn make(hierarchies: &Hierarchies, top: &ContainerName, leaves: usize) -> Self {
+    pub fn make(hierarchies: &Hierarchies, top: &ContainerName, leaves: usize, load: Load) -> Self {
         let mut tree = Self {
             leaves: Vec::new(),
             all: vec![top.clone()],
-            sleepers: Vec::new(),
+            processes: Vec::new(),
         };
         enable(hierarchies, top);
         let mut burstable = top.clone();
@@ -49,9 +87,9 @@ impl Tree {
             }
             let leaf = pod.child(leaf_name(at).as_ref());
             make(hierarchies, &leaf).unwrap();
-            let sleeper = sleeper();
-            enter(hierarchies, &leaf, sleeper.id());
-            tree.sleepers.push(sleeper);
+            let process = process(load);
+            enter(hierarchies, &leaf, process.id());
+            tree.processes.push(process);
             tree.all.push(leaf.clone());
             tree.leaves.push(leaf);
         }
@@ -65,9 +103,9 @@ impl Tree {
 
     /// Ends the processes and removes everything but the top.
     pub fn remove(mut self, hierarchies: &Hierarchies) {
-        for sleeper in &mut self.sleepers {
-            let _ = sleeper.kill();
-            let _ = sleeper.wait();
+        for process in &mut self.processes {
+            let _ = process.kill();
+            let _ = process.wait();
         }
         for name in self.all.iter().skip(1).rev() {
             remove(hierarchies, name);
@@ -75,9 +113,14 @@ impl Tree {
     }
 }
 
-fn sleeper() -> Child {
-    Command::new("sleep")
+fn process(load: Load) -> Child {
+    let mut command = match load {
+        Load::Idle => Command::new("sleep"),
+        Load::Busy => Command::new(std::env::current_exe().unwrap()),
+    };
+    command
         .arg("86400")
+        .env(BUSY, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use crate::agent::settings;
 use crate::cgroup::file::FdBudget;
@@ -16,7 +17,14 @@ use crate::cgroup::plan::Plan;
 use crate::cgroup::{Cgroup, ContainerName, Hierarchies, ReadContext, Sample};
 use crate::config::Config;
 use crate::journal;
+use crate::runtime::{LinkState, LinkStatus, Supervisor};
 use crate::source::kmsg_reader::KmsgReader;
+
+/// How long runtimes have to answer.
+const WAIT_FOR_RUNTIMES: Duration = Duration::from_secs(3);
+
+/// How long it may take to find out which are to be asked.
+const WAIT_FOR_LINKS: Duration = Duration::from_millis(300);
 
 /// One finding.
 struct Finding {
@@ -76,6 +84,7 @@ fn try_all(config: &Config) -> anyhow::Result<Vec<Finding>> {
     findings.push(watches(&roots.procfs));
     findings.push(descriptors(config));
     findings.extend(state_directory(config));
+    findings.extend(runtimes(config)?);
     Ok(findings)
 }
 
@@ -289,13 +298,77 @@ fn descriptors(config: &Config) -> Finding {
     }
 }
 
+/// Which runtimes answer, tried by the very links that would follow them.
+fn runtimes(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    let (links, runtimes) = Supervisor::spawn(config.runtimes.clone())?;
+    let begun = Instant::now();
+    let undecided = || {
+        let all = runtimes.links();
+        let connecting = |link: &Arc<LinkStatus>| link.state().0 == LinkState::Connecting;
+        all.iter().any(connecting) || (all.is_empty() && begun.elapsed() < WAIT_FOR_LINKS)
+    };
+    while undecided() && begun.elapsed() < WAIT_FOR_RUNTIMES {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let findings = runtimes.links().iter().map(|link| of_link(link)).collect();
+    links.stop();
+    Ok(findings)
+}
+
+fn of_link(link: &LinkStatus) -> Finding {
+    let (works, detail) = match link.state().0 {
+        LinkState::Connected { version } => {
+            (true, format!("version {version} at {}", link.endpoint))
+        }
+        LinkState::Absent => (
+            true,
+            format!(
+                "not there ({}); looked for again while running",
+                link.endpoint
+            ),
+        ),
+        LinkState::Connecting => (
+            false,
+            format!(
+                "{} has not answered within {} s; it goes on being asked while running",
+                link.endpoint,
+                WAIT_FOR_RUNTIMES.as_secs()
+            ),
+        ),
+        LinkState::Failed { why } => (false, why),
+    };
+    Finding {
+        works,
+        what: format!("names, images, labels and exit codes from {}", link.runtime),
+        detail,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::runtime::{LinkError, Runtime};
 
     fn hierarchies(root: &Path) -> Hierarchies {
         Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(root)).unwrap()
+    }
+
+    #[test]
+    fn a_runtime_that_refuses_is_missing_and_one_that_is_not_there_is_not() {
+        let link = LinkStatus::new(Runtime::Docker, "/run/d.sock");
+        assert!(!of_link(&link).works);
+        link.absent();
+        assert!(of_link(&link).works);
+        link.connected("20.10");
+        let found = of_link(&link);
+        assert!(found.works && found.detail == "version 20.10 at /run/d.sock");
+        link.failed(&LinkError::Connect {
+            endpoint: "/run/d.sock".into(),
+            cause: ErrorKind::PermissionDenied.into(),
+        });
+        let found = of_link(&link);
+        assert!(!found.works && found.detail.contains("may this user open its socket"));
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
         .samplers(housekeeping.sampler_threads)
         .max_open_files(housekeeping.max_open_files)
         .cpu_budget(housekeeping.cpu_budget)
-        .node_interval(machine.update_interval);
+        .node_interval(machine.update_interval)
+        .runtimes(config.runtimes.clone());
     if let Some(directory) = &state.directory {
         builder = builder.journal(Some(journal::Options {
             max_bytes: state.journal_max_bytes,
@@ -94,6 +95,7 @@ pub(super) fn read_options(config: &Config) -> ReadOptions {
         ]
         .into_iter()
         .any(|kind| kinds.contains(kind)),
+        load: config.metrics.load_reader && kinds.contains(MetricKind::CpuLoad),
         kinds,
         huge_page_sizes: match kinds.contains(MetricKind::Hugetlb) {
             true => huge_page_sizes(&config.roots.sysfs),

@@ -119,6 +119,8 @@ pub struct ReadOptions {
     pub huge_page_sizes: Vec<u64>,
     /// Read the network of containers.
     pub network: bool,
+    /// Read what each task does.
+    pub load: bool,
 }
 
 impl Default for ReadOptions {
@@ -128,6 +130,7 @@ impl Default for ReadOptions {
             per_cpu: false,
             huge_page_sizes: Vec::new(),
             network: false,
+            load: false,
         }
     }
 }
@@ -177,6 +180,10 @@ pub struct Plan {
     pub network_cost: FileCost,
     /// Whether to read the network of containers.
     pub network: bool,
+    /// Whether to read what each task does.
+    pub load: bool,
+    /// Cost of `/proc/TID/stat`.
+    pub load_cost: FileCost,
     /// The kinds that are wanted, for what is read beside cgroup files.
     pub kinds: KindSet,
     /// Cost of `/proc/PID/net/{tcp,udp,snmp}` and the like.
@@ -271,6 +278,8 @@ impl Plan {
             pulse,
             network_cost: FileCost::default(),
             network: options.network,
+            load: options.load,
+            load_cost: FileCost::default(),
             kinds: options.kinds,
             sockets_cost: FileCost::default(),
             processes_cost: FileCost::default(),
@@ -285,6 +294,7 @@ impl Plan {
             .filter_map(|(name, kinds, cost)| {
                 let on = match name {
                     NET_DEV => self.network,
+                    TASK_STAT => self.load,
                     _ => kinds.iter().any(|kind| self.kinds.contains(kind)),
                 };
                 on.then_some((name, cost))
@@ -316,7 +326,8 @@ impl Plan {
     }
 
     /// What is read, for which kinds (the first is the one that bears the cost), and its cost.
-    fn beside_files(&self) -> [(&'static str, KindSet, &FileCost); 4] {
+    fn beside_files(&self) -> [(&'static str, KindSet, &FileCost); 5] {
+        const LOAD: KindSet = KindSet::of(&[MetricKind::CpuLoad]);
         const PROCESS: KindSet = KindSet::of(&[MetricKind::Process]);
         const SCHED: KindSet = KindSet::of(&[MetricKind::Sched]);
         const NETWORK: KindSet = KindSet::of(&[MetricKind::Network]);
@@ -325,12 +336,16 @@ impl Plan {
             ("net/sockets", SOCKET_KINDS, &self.sockets_cost),
             ("fd", PROCESS, &self.processes_cost),
             ("schedstat", SCHED, &self.sched_cost),
+            (TASK_STAT, LOAD, &self.load_cost),
         ]
     }
 }
 
 /// The file that `Plan::network_cost` is of.
 const NET_DEV: &str = "net/dev";
+
+/// The file that `Plan::load_cost` is of.
+const TASK_STAT: &str = "stat";
 
 use super::hierarchy::Mode;
 

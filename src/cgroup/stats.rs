@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::columns::{Columns, columns};
+use super::load::LoadStats;
 use super::sockets::SocketStats;
 use crate::units::Timestamp;
 
@@ -392,6 +393,8 @@ pub struct Sample {
     pub processes: ProcessStats,
     /// Run queue statistics; absent unless asked for.
     pub sched: SchedStats,
+    /// What tasks do; absent unless asked for.
+    pub load: LoadStats,
 }
 
 impl Sample {
@@ -491,6 +494,7 @@ impl Columns for Sample {
         self.cpuset.each(visit);
         self.processes.each(visit);
         self.sched.each(visit);
+        self.load.each(visit);
         self.numa.iter().for_each(|(_, entry)| entry.each(visit));
         self.sockets.iter().for_each(|sockets| sockets.each(visit));
     }
@@ -524,6 +528,7 @@ impl Columns for Sample {
         self.cpuset.each_mut(visit);
         self.processes.each_mut(visit);
         self.sched.each_mut(visit);
+        self.load.each_mut(visit);
         self.numa
             .iter_mut()
             .for_each(|(_, entry)| entry.each_mut(visit));

@@ -28,10 +28,11 @@ const PERF: &str = "hardware performance events are not collected yet";
 const RESCTRL: &str = "resctrl groups are not read yet";
 const PUSH: &str = "samples are not pushed to other stores yet; let Prometheus scrape the metrics";
 const BIGQUERY: &str = "BigQuery is not supported";
-const RUNTIME: &str =
-    "container runtimes are not asked yet; every cgroup is shown under its own name";
+const TLS: &str = "a runtime is asked by its unix socket, or by tcp:// without TLS";
+const LAYERS: &str = "the runtime says itself where a container's layer is";
+const HINTS: &str = "hints for containers of no runtime are not read";
+const DEADLINE: &str = "every question to a runtime has a deadline of its own";
 const DEPRECATED: &str = "it has none in cAdvisor either; use env_metadata_whitelist";
-const LOAD: &str = "load averages are not read yet";
 const USAGE: &str = "it has none in cAdvisor either";
 const CLEAR: &str = "nothing is ever written to a monitored process";
 const STDERR: &str = "the log always goes to stderr; let the service manager store it";
@@ -109,21 +110,16 @@ pub static COMPAT_FLAGS: &[CompatFlag] = &[
     value("bq_project_id", BIGQUERY),
     value("bq_account", BIGQUERY),
     value("bq_credentials_file", BIGQUERY),
-    off("enable_load_reader", LOAD),
     off("log_cadvisor_usage", USAGE),
-    value("docker", RUNTIME),
-    off("docker-tls", RUNTIME),
-    value("docker-tls-cert", RUNTIME),
-    value("docker-tls-key", RUNTIME),
-    value("docker-tls-ca", RUNTIME),
-    value("docker_root", RUNTIME),
+    off("docker-tls", TLS),
+    value("docker-tls-cert", TLS),
+    value("docker-tls-key", TLS),
+    value("docker-tls-ca", TLS),
+    value("docker_root", LAYERS),
     value_or("docker_env_metadata_whitelist", "", DEPRECATED),
-    value("container_hints", RUNTIME),
-    value("containerd", RUNTIME),
-    value("containerd-namespace", RUNTIME),
+    value("container_hints", HINTS),
     value_or("containerd_env_metadata_whitelist", "", DEPRECATED),
-    value("crio_client_timeout", RUNTIME),
-    value("podman", RUNTIME),
+    value("crio_client_timeout", DEADLINE),
     value_or("referenced_reset_interval", "0", CLEAR),
     value_or("vmodule", "", FORMAT),
     on("logtostderr", STDERR),

@@ -15,6 +15,7 @@ pub mod go_flags;
 pub mod kinds;
 pub mod limits;
 pub mod load;
+mod setting;
 pub mod settings;
 pub mod suggest;
 pub mod values;
@@ -35,6 +36,7 @@ pub use crate::node::disk_usage::Mode as DiskUsage;
 pub use crate::serve::metrics::{Options as PageOptions, Profile};
 
 use crate::ledger::LedgerLimits;
+use crate::runtime::RuntimeSettings;
 use crate::units::Limit;
 
 /// Port that is listened on unless told otherwise.
@@ -65,6 +67,8 @@ pub struct Config {
     pub machine: Machine,
     /// Which cgroups become containers.
     pub containers: Containers,
+    /// Which container runtimes are asked for names.
+    pub runtimes: RuntimeSettings,
     /// Which metrics are kept, and with which labels.
     pub metrics: Metrics,
     /// The process itself.
@@ -302,12 +306,10 @@ pub struct Containers {
 pub struct Metrics {
     enable: KindSet,
     disable: KindSet,
+    /// Whether the state of each task is read, if the kind `cpuLoad` is on.
+    pub load_reader: bool,
     /// What is done to know the disk usage of containers, if that is said.
     disk_usage: Option<DiskUsage>,
-    /// Whether every container label becomes a metric label.
-    pub store_container_labels: bool,
-    /// The labels that do when not every one does.
-    pub label_whitelist: Vec<String>,
     /// Prefixes of environment variables that become labels; empty: none.
     pub env_prefix_whitelist: Vec<String>,
     /// What the page shows.
@@ -352,9 +354,8 @@ impl Default for Metrics {
         Self {
             enable: KindSet::EMPTY,
             disable: kinds::DISABLED_BY_DEFAULT,
+            load_reader: false,
             disk_usage: None,
-            store_container_labels: true,
-            label_whitelist: Vec::new(),
             env_prefix_whitelist: Vec::new(),
             page: PageOptions::default(),
         }
@@ -395,6 +396,8 @@ impl Config {
             .housekeeping
             .max_interval
             .max(self.housekeeping.interval);
+        self.runtimes.env_prefixes = self.metrics.env_prefix_whitelist.clone();
+        self.warnings.extend(self.runtimes.warnings());
         let server = &self.server;
         let ignored = if server.port.is_some() {
             "port"

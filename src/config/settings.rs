@@ -5,55 +5,16 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use super::setting::{Apply, Setting};
 use super::values::{
-    boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number, path,
-    positive, size, url_path,
+    ask, boolean, check, cores, duration, factor, list, listen, log_filter, non_empty, number,
+    path, positive, size, url_path,
 };
 use super::{
-    Config, DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
+    DiskUsage, KindSet, MAX_JOURNAL_BYTES, MAX_SAMPLER_THREADS, MIN_HOUSEKEEPING_INTERVAL,
     MIN_JOURNAL_BYTES, Profile, Storage, limits,
 };
-
-/// Writes one value into the configuration; the error says what would have been right.
-pub type Apply = fn(&mut Config, &str) -> Result<(), String>;
-
-/// One setting.
-#[derive(Debug)]
-pub struct Setting {
-    /// Its name with underscores: the key in the file, and the flag as cAdvisor would spell it.
-    pub name: &'static str,
-    /// Heading in `--help`; empty for the ones that are there for cAdvisor's sake only.
-    pub group: &'static str,
-    /// What stands for the value in `--help`; empty for a boolean.
-    pub value: &'static str,
-    /// The default as it would be written, for `--help`.
-    pub default: &'static str,
-    /// One line for `--help`.
-    pub help: &'static str,
-    /// Sets it.
-    pub apply: Apply,
-}
-
-impl Setting {
-    /// The flag in our spelling, without dashes.
-    pub fn flag(&self) -> String {
-        self.name.replace('_', "-")
-    }
-
-    /// The environment variable.
-    pub fn env(&self) -> String {
-        if self.name == "log_level" {
-            "CGAUGE_LOG".to_owned()
-        } else {
-            format!("CGAUGE_{}", self.name.to_uppercase())
-        }
-    }
-
-    /// Whether a bare `--flag` is enough.
-    pub fn is_bool(&self) -> bool {
-        self.value.is_empty()
-    }
-}
+use crate::runtime::RuntimeSettings;
 
 /// The setting of this name (with underscores).
 pub fn find(name: &str) -> Option<&'static Setting> {
@@ -64,6 +25,7 @@ const SERVE: &str = "Where to answer";
 const POLL: &str = "Polling";
 const KEEP: &str = "Keeping";
 const PICK: &str = "Which containers and metrics";
+const NAMES: &str = "Names from container runtimes";
 const ROOTS: &str = "Where the kernel's files are";
 const PROCESS: &str = "The process";
 const COMPAT: &str = "";
@@ -388,6 +350,14 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.metrics.enable, KindSet::parse(v)),
     ),
     row(
+        "enable_load_reader",
+        PICK,
+        "",
+        "false",
+        "Count what each task does, for load averages: some microseconds a task at every poll",
+        |c, v| set(&mut c.metrics.load_reader, boolean(v)),
+    ),
+    row(
         "disk_usage",
         PICK,
         "HOW",
@@ -461,12 +431,20 @@ pub static SETTINGS: &[Setting] = &[
         |c, v| set(&mut c.metrics.page.network_per_container, boolean(v)),
     ),
     row(
+        "ended_containers_for",
+        PICK,
+        "DURATION",
+        "15m",
+        "How long containers are shown that have ended: exit code, restarts; 0s: not at all",
+        |c, v| set(&mut c.metrics.page.ended_for, duration(v)),
+    ),
+    row(
         "store_container_labels",
         PICK,
         "",
         "true",
         "Every container label becomes a metric label",
-        |c, v| set(&mut c.metrics.store_container_labels, boolean(v)),
+        |c, v| set(&mut c.metrics.page.labels.all, boolean(v)),
     ),
     row(
         "whitelisted_container_labels",
@@ -474,7 +452,7 @@ pub static SETTINGS: &[Setting] = &[
         "LIST",
         "none",
         "The container labels that do when not every one does",
-        |c, v| set(&mut c.metrics.label_whitelist, Ok(list(v))),
+        |c, v| set(&mut c.metrics.page.labels.allowed, Ok(list(v))),
     ),
     row(
         "env_metadata_whitelist",
@@ -483,6 +461,96 @@ pub static SETTINGS: &[Setting] = &[
         "none",
         "Environment variables that start so become labels",
         |c, v| set(&mut c.metrics.env_prefix_whitelist, Ok(list(v))),
+    ),
+    row(
+        "docker",
+        NAMES,
+        "ENDPOINT",
+        "unix:///var/run/docker.sock",
+        "Docker: unix:///path or tcp://HOST:PORT; empty: do not ask it",
+        |c, v| {
+            set(
+                &mut c.runtimes.docker,
+                ask(v, RuntimeSettings::default().docker),
+            )
+        },
+    ),
+    row(
+        "podman",
+        NAMES,
+        "ENDPOINT",
+        "unix:///var/run/podman/podman.sock",
+        "Podman; empty: do not ask it",
+        |c, v| {
+            set(
+                &mut c.runtimes.podman,
+                ask(v, RuntimeSettings::default().podman),
+            )
+        },
+    ),
+    row(
+        "podman_storage",
+        NAMES,
+        "DIR",
+        "/var/lib/containers/storage",
+        "Podman's files, read while it does not listen; empty: do not",
+        |c, v| {
+            c.runtimes.podman_storage = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
+            Ok(())
+        },
+    ),
+    row(
+        "containerd",
+        NAMES,
+        "ENDPOINT",
+        "/run/containerd/containerd.sock",
+        "containerd; empty: do not ask it",
+        |c, v| {
+            set(
+                &mut c.runtimes.containerd,
+                ask(v, RuntimeSettings::default().containerd),
+            )
+        },
+    ),
+    row(
+        "containerd_namespace",
+        NAMES,
+        "LIST",
+        "all",
+        "The namespaces of containerd to look at",
+        |c, v| set(&mut c.runtimes.containerd_namespaces, Ok(list(v))),
+    ),
+    row(
+        "cri",
+        NAMES,
+        "ENDPOINT",
+        "/run/containerd/containerd.sock",
+        "A Kubernetes runtime that is not CRI-O; empty: do not ask it",
+        |c, v| set(&mut c.runtimes.cri, ask(v, RuntimeSettings::default().cri)),
+    ),
+    row(
+        "crio",
+        NAMES,
+        "ENDPOINT",
+        "/var/run/crio/crio.sock",
+        "CRI-O; empty: do not ask it",
+        |c, v| {
+            set(
+                &mut c.runtimes.crio,
+                ask(v, RuntimeSettings::default().crio),
+            )
+        },
+    ),
+    row(
+        "user_runtimes",
+        NAMES,
+        "DIR",
+        "/run/user",
+        "Where users have the sockets of their Docker and Podman; empty: do not ask those",
+        |c, v| {
+            c.runtimes.users = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
+            Ok(())
+        },
     ),
     row(
         "cgroup_root",

@@ -138,7 +138,7 @@ fn every_flag_of_cadvisor_is_honoured_or_explained() {
         for dashes in ["-", "--"] {
             let mut config = config(&[&format!("{dashes}{flag}")]);
             let name = flag.split('=').next().unwrap();
-            if settings::find(name).is_some() {
+            if settings::find(&name.replace('-', "_")).is_some() {
                 config.warnings.clear();
                 assert_ne!(config, base, "{flag} is honoured");
             } else if name != "version" {
@@ -157,7 +157,7 @@ fn every_flag_of_cadvisor_is_honoured_or_explained() {
 fn is_bool(name: &str) -> bool {
     let compat = compat::find(&name.replace('_', "-"));
     name == "version"
-        || settings::find(name)
+        || settings::find(&name.replace('-', "_"))
             .map(settings::Setting::is_bool)
             .or(compat.map(|flag| flag.is_bool))
             .unwrap()
@@ -364,6 +364,36 @@ fn kinds_replace_the_default_and_do_not_add_to_it() {
     .metrics
     .kinds();
     assert_eq!(mixed, KindSet::of(&[MetricKind::Tcp]).complement());
+}
+
+#[test]
+fn runtimes_are_asked_where_they_usually_are_unless_told_otherwise() {
+    use crate::runtime::{Ask, Endpoint};
+    let usual = config(&[]).runtimes;
+    assert!(matches!(usual.docker, Ask::Usual(_)) && usual.users.is_some());
+    let at = |path: &str| Ask::At(Endpoint::Unix(path.into()));
+    let line = [
+        "--docker=unix:///d.sock",
+        "--podman=",
+        "-containerd=/c.sock",
+        "--containerd-namespace=k8s.io,moby",
+        "--user-runtimes=",
+        "--env_metadata_whitelist=A_",
+    ];
+    let got = config(&line);
+    assert_eq!(got.runtimes.docker, at("/d.sock"));
+    assert_eq!(got.runtimes.podman, Ask::Never);
+    assert_eq!(got.runtimes.containerd, at("/c.sock"));
+    assert_eq!(got.runtimes.containerd_namespaces, ["k8s.io", "moby"]);
+    assert_eq!(got.runtimes.users, None);
+    assert!(got.runtimes.keeps_env("A_B") && !got.runtimes.keeps_env("PATH"));
+    assert!(got.warnings.is_empty(), "{:?}", got.warnings);
+    assert!(config(&["--docker=tcp://h:1"]).warnings[0].contains("another machine"));
+    let (text, _) = error(&["--docker=https://h:1"]);
+    assert!(
+        text.starts_with("--docker: \"https://h:1\" is not where a runtime listens"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Listen;
+use crate::runtime::{Ask, Endpoint};
 use crate::units::NS_PER_SEC;
 
 const DURATION: &str = "a duration: give a number and a unit, such as 500ms, 10s or 1m30s";
@@ -179,6 +180,18 @@ pub fn listen(text: &str) -> Result<Listen, String> {
         _ => return text.parse().map(Listen::Tcp).map_err(|_| WANT.to_owned()),
     };
     Ok(Listen::Tcp(SocketAddr::new(ip, port)))
+}
+
+/// Where a runtime is asked; empty: it is not. Nothing need be at its usual place.
+pub fn ask(text: &str, usual: Ask) -> Result<Ask, String> {
+    if text.is_empty() {
+        return Ok(Ask::Never);
+    }
+    let endpoint = Endpoint::parse(text)?;
+    if usual.endpoint() == Some(&endpoint) {
+        return Ok(usual);
+    }
+    Ok(Ask::At(endpoint))
 }
 
 /// Log directives: a level (`debug`), or a list of `target=level` and levels.

@@ -22,16 +22,20 @@ pub const READER_BACKLOG: usize = 8_192;
 #[derive(Debug)]
 pub struct EventBus {
     inner: Arc<Inner>,
+    /// Not in `inner`: a thread of the journal holds that for a moment, and must not be the one that
+    /// drops the journal.
+    journal: Option<Arc<Journal>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) state: Mutex<State>,
-    journal: Option<Arc<Journal>>,
     /// That of the events published now.
     epoch: Epoch,
     /// Those whose numbers are known.
     epochs: Vec<Epoch>,
+    /// The last number of earlier lives, and what it belongs to.
+    earlier: Option<(u64, Epoch)>,
     pub(super) metrics: Arc<SelfMetrics>,
 }
 
@@ -62,7 +66,7 @@ impl EventBus {
         metrics: Arc<SelfMetrics>,
     ) -> Self {
         let bus = Self::build(past, Some(Arc::clone(&journal)), epochs, metrics);
-        // Weak: the bus holds the journal.
+        // Weak: the bus is to end when its owners drop it.
         let inner = Arc::downgrade(&bus.inner);
         journal.on_settled(move |settled| {
             if let Some(inner) = inner.upgrade() {
@@ -81,6 +85,7 @@ impl EventBus {
         let epoch = journal
             .as_ref()
             .map_or_else(Epoch::random, |journal| journal.epoch());
+        let earlier = epochs.last().map(|epoch| (past.last_id(), *epoch));
         epochs.push(epoch);
         let next_id = past.next_id();
         let state = State {
@@ -92,13 +97,14 @@ impl EventBus {
         };
         let inner = Inner {
             state: Mutex::new(state),
-            journal,
             epoch,
             epochs,
+            earlier,
             metrics,
         };
         Self {
             inner: Arc::new(inner),
+            journal,
         }
     }
 
@@ -117,7 +123,7 @@ impl EventBus {
             kind,
         };
         inner.metrics.events[event.kind.event_type().index()].inc();
-        let Some(journal) = &inner.journal else {
+        let Some(journal) = &self.journal else {
             return state.show_one(event);
         };
         match stored::encode(&event) {
@@ -141,7 +147,7 @@ impl EventBus {
 
     /// Waits until all that was published is shown; at `deadline` it is, written or not.
     pub fn flush(&self, deadline: Instant) {
-        if let Some(journal) = &self.inner.journal {
+        if let Some(journal) = &self.journal {
             journal.flush(deadline);
         }
     }
@@ -158,8 +164,10 @@ impl EventBus {
 
     /// The place behind this event.
     pub fn position(&self, id: u64) -> Position {
+        let earlier = self.inner.earlier.filter(|(last, _)| id <= *last);
+        let epoch = earlier.map_or(self.inner.epoch, |(_, epoch)| epoch);
         Position {
-            epoch: Some(self.inner.epoch),
+            epoch: Some(epoch),
             id,
         }
     }

@@ -78,6 +78,11 @@ impl Past {
         self.malformed
     }
 
+    /// The highest number there is; 0 if there is none.
+    pub(super) fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
     /// The number of the next event.
     pub(super) fn next_id(&mut self) -> u64 {
         let unfinished = self.last_kind.is_some_and(|kind| kind != Kind::ENDED);

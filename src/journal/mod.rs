@@ -257,7 +257,8 @@ impl Journal {
     }
 
     /// Has `listener` called, on a thread of the journal, with the sequence up to which all records
-    /// are settled, whenever more are. It must not wait.
+    /// are settled, whenever more are. It must not wait, and must not hold the journal: a thread
+    /// cannot wait for its own end.
     pub fn on_settled(&self, listener: impl Fn(u64) + Send + Sync + 'static) {
         self.shared
             .listeners

@@ -28,7 +28,7 @@ pub(super) struct Shared {
     pub state: Mutex<State>,
     /// For the writer: there are records, or it is to stop.
     pub work: Condvar,
-    /// For the watcher: something waits, or it is to stop.
+    /// For the watcher: something is being written, or it is to stop.
     watch: Condvar,
     /// For who waits until all is written.
     idle: Condvar,
@@ -42,7 +42,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub queue: Queue,
     stopping: bool,
-    /// Whether the watcher has nothing to wait for, and must be told of the next record.
+    /// Whether the watcher has nothing to wait for, and must be told of the next batch. Not by who
+    /// appends: to wake a thread costs more than all else that it does.
     watcher_sleeps: bool,
 }
 
@@ -86,14 +87,10 @@ impl Shared {
         let was_degraded = *state.queue.mode() != Mode::Writing;
         let was_idle = !state.queue.has_batch();
         let sequence = state.queue.append(kind, payload, Instant::now());
-        let wake = std::mem::take(&mut state.watcher_sleeps);
         self.note(&state, was_degraded);
         drop(state);
         if was_idle {
             self.work.notify_one();
-        }
-        if wake {
-            self.watch.notify_one();
         }
         sequence
     }
@@ -269,7 +266,13 @@ fn next_batch(shared: &Shared) -> Option<Vec<Queued>> {
     let mut state = shared.state.lock();
     loop {
         if state.queue.has_batch() {
-            return Some(state.queue.take_batch(BATCH_BYTES));
+            let batch = state.queue.take_batch(BATCH_BYTES);
+            let wake = std::mem::take(&mut state.watcher_sleeps);
+            drop(state);
+            if wake {
+                shared.watch.notify_one();
+            }
+            return Some(batch);
         }
         if state.stopping {
             return None;

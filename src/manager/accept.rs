@@ -1,14 +1,11 @@
 //! Pure: which cgroups become containers.
 
-use crate::cgroup::ContainerName;
-
-/// A runtime's container id is this many hexadecimal digits.
-const ID_LENGTH: usize = 64;
+use crate::cgroup::{CgroupPath, ContainerName};
 
 /// The rule that the settings make.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accept {
-    /// Only the root and what bears a container id in the last element of its name.
+    /// Only the root and what a container runtime made: containers and their monitors.
     pub runtime_only: bool,
     /// Others only if their name starts with one of these. Empty: no restriction.
     pub prefixes: Vec<String>,
@@ -24,22 +21,12 @@ impl Accept {
             .prefixes
             .iter()
             .any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()));
+        let of_runtime = || CgroupPath::of(name).is_of_runtime();
         if self.runtime_only {
-            return has_prefix || has_container_id(name);
+            return has_prefix || of_runtime();
         }
-        self.prefixes.is_empty() || has_prefix || has_container_id(name)
+        self.prefixes.is_empty() || has_prefix || of_runtime()
     }
-}
-
-/// Whether the last element of the name has a run of as many hexadecimal digits as an id has.
-fn has_container_id(name: &ContainerName) -> bool {
-    let last = name
-        .as_bytes()
-        .rsplit(|&byte| byte == b'/')
-        .next()
-        .unwrap_or_default();
-    last.split(|byte| !byte.is_ascii_hexdigit())
-        .any(|run| run.len() == ID_LENGTH)
 }
 
 #[cfg(test)]
@@ -66,6 +53,11 @@ mod tests {
             &format!("/system.slice/docker-{id}.scope")
         ));
         assert!(!accepts(true, &[], &format!("/docker/{id}/init")));
+        assert!(!accepts(
+            true,
+            &[],
+            &format!("/system.slice/run-containerd-{id}-rootfs.mount")
+        ));
         assert!(!accepts(true, &[], "/system.slice"));
         assert!(accepts(true, &["/system"], "/system.slice"));
         assert!(!accepts(false, &["/kubepods"], "/system.slice"));

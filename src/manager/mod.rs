@@ -8,6 +8,7 @@ pub mod oom;
 pub mod desk;
 pub mod exits;
 pub mod registry;
+pub mod restore;
 mod last;
 mod thrift;
 

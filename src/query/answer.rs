@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cache::{Range, Series};
 use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::node::disk_usage::LayerUsage;
+use crate::runtime::Identity;
 use crate::units::Timestamp;
 
 /// What to tell of a container, in the manner of API v1: samples by number and time.
@@ -77,6 +78,10 @@ pub struct ContainerInfo {
     /// What its writable layer took at the last few measurements, oldest first; empty if it was not
     /// measured.
     pub layer: Vec<Arc<LayerUsage>>,
+    /// Who it is, as its runtime told; `None` if it is no runtime's, or none has told.
+    pub identity: Option<Arc<Identity>>,
+    /// Whether its processes run in a sandbox elsewhere: it has no samples, which would say 0.
+    pub is_elsewhere: bool,
     /// Its samples, oldest first.
     pub stats: Series,
     /// The newest sample, even if `stats` does not have it. `None` before the first poll.

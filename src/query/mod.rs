@@ -5,10 +5,13 @@
 
 pub mod answer;
 pub mod error;
+pub mod join;
 pub mod rates;
 pub mod view;
+mod named;
 
 pub use answer::{ContainerInfo, InfoRequest, RequestOptions};
 pub use error::QueryError;
+pub use join::{Joined, is_elsewhere};
 pub use rates::{CpuCounters, CpuRates};
 pub use view::View;

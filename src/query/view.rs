@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::join::{Join, Joined, is_elsewhere};
 use super::{ContainerInfo, InfoRequest, QueryError, RequestOptions};
 use crate::cache::Range;
 use crate::cgroup::file::FdBudget;
@@ -21,6 +22,7 @@ use crate::node::setup::{self, Setup};
 use crate::node::{
     FsError, FsInfo, FsTable, MachineInfo, Node, Process, ProcessError, VersionInfo, processes,
 };
+use crate::runtime::{Identity, LinkStatus, Names, Runtimes};
 use crate::self_metrics::SelfMetrics;
 use crate::units::Timestamp;
 
@@ -35,6 +37,7 @@ const MAX_REFRESH: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct View {
     inner: Arc<Inner>,
+    join: Arc<Join>,
 }
 
 /// What the view looks at.
@@ -56,6 +59,8 @@ pub struct Inner {
     pub budget: Arc<FdBudget>,
     /// What is kept on disk, if anything is.
     pub journal: Option<Arc<Journal>>,
+    /// What the container runtimes told.
+    pub runtimes: Arc<Runtimes>,
     /// Counters.
     pub metrics: Arc<SelfMetrics>,
     /// What containers have written to disks.
@@ -78,6 +83,7 @@ impl View {
     pub fn new(inner: Inner) -> Self {
         Self {
             inner: Arc::new(inner),
+            join: Arc::default(),
         }
     }
 
@@ -258,14 +264,20 @@ impl View {
         } else {
             vec![handler]
         };
-        match options.max_age {
+        self.polled(&handlers, options.max_age).await;
+        Ok(handlers)
+    }
+
+    /// Waits until these are polled as a question asks: what was polled longer ago than `max_age`, and
+    /// whatever never was.
+    pub async fn polled(&self, handlers: &[Arc<Handler>], max_age: Option<Duration>) {
+        match max_age {
             Some(max_age) => {
-                self.poll(&handlers, max_age, Instant::now() + MAX_REFRESH)
+                self.poll(handlers, max_age, Instant::now() + MAX_REFRESH)
                     .await;
             }
-            None => self.await_first_poll(&handlers).await,
+            None => self.await_first_poll(handlers).await,
         }
-        Ok(handlers)
     }
 
     /// The handlers of a container and of everything below it, by name: for answers that are made
@@ -330,10 +342,29 @@ impl View {
         }
     }
 
+    /// Which container of a runtime each cgroup is, as of now. Of one piece, however long it is held.
+    pub fn joined(&self) -> Arc<Joined> {
+        self.join.now(self.names(), &self.inner.registry)
+    }
+
+    /// Which container of a runtime the cgroup of this name is. `None` if it is none, or no runtime has
+    /// told (yet).
+    pub fn identity(&self, name: &ContainerName) -> Option<Arc<Identity>> {
+        self.joined().identity(name).cloned()
+    }
+
     /// What a handler knows, as an answer. With `children`, also the names of its children.
-    pub fn describe(&self, handler: &Handler, range: Range, children: bool) -> ContainerInfo {
+    pub fn describe(&self, handler: &Handler, mut range: Range, children: bool) -> ContainerInfo {
         let mut latest = Sample::default();
-        let latest = handler.latest(&mut latest).then_some(latest);
+        let mut latest = handler.latest(&mut latest).then_some(latest);
+        let identity = self.identity(handler.name());
+        let is_elsewhere = latest
+            .as_ref()
+            .is_some_and(|sample| is_elsewhere(identity.as_deref(), sample));
+        if is_elsewhere {
+            latest = None;
+            range.newest = Some(0);
+        }
         ContainerInfo {
             name: handler.name().clone(),
             incarnation: handler.incarnation(),
@@ -345,6 +376,8 @@ impl View {
             spec: handler.spec().unwrap_or_else(|| Arc::new(Spec::default())),
             oom_kills: handler.oom_kills(),
             layer: self.layer_usages(handler),
+            identity,
+            is_elsewhere,
             stats: handler.series(range),
             latest,
         }
@@ -363,9 +396,11 @@ impl View {
         self.inner.layers.set_location(name, location)
     }
 
-    /// Past events, oldest first.
+    /// Past events, oldest first, with the exit codes that runtimes have told since.
     pub fn past_events(&self, request: &EventRequest) -> Vec<Event> {
-        self.inner.bus.past(request)
+        let mut past = self.inner.bus.past(request);
+        self.tell_exit_codes(&mut past);
+        past
     }
 
     /// Events from now on.
@@ -418,6 +453,21 @@ impl View {
     /// journal, a later one.
     pub fn event_position(&self, id: u64) -> Position {
         self.inner.bus.position(id)
+    }
+
+    /// The names that container runtimes told, by container id.
+    pub fn names(&self) -> &Names {
+        self.inner.runtimes.names()
+    }
+
+    /// How the link to each container runtime is doing, by runtime and endpoint.
+    pub fn links(&self) -> Vec<Arc<LinkStatus>> {
+        self.inner.runtimes.links()
+    }
+
+    /// What the container runtimes told, and how the links to them are doing.
+    pub fn runtimes(&self) -> &Arc<Runtimes> {
+        &self.inner.runtimes
     }
 
     /// The reading plan, with the cost of each file.
@@ -473,6 +523,11 @@ impl View {
             open.close(Instant::now() + journal);
         }
         self.inner.bus.close();
+    }
+
+    /// The handler of a container, if it is there now.
+    pub(super) fn handler_of(&self, name: &ContainerName) -> Option<Arc<Handler>> {
+        self.inner.registry.get(name)
     }
 
     fn find(&self, name: &ContainerName) -> Result<Arc<Handler>, QueryError> {

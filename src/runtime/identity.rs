@@ -193,6 +193,14 @@ impl Identity {
         }
     }
 
+    /// Every name that it is known by: what its runtime calls it, its id, its aliases; each once.
+    pub fn all_names(&self) -> impl Iterator<Item = &str> {
+        let first = self.name.as_deref().filter(|name| *name != self.id);
+        let known = move |alias: &&str| Some(*alias) != first && *alias != self.id;
+        let aliases = self.aliases.iter().map(String::as_str).filter(known);
+        first.into_iter().chain([self.id.as_str()]).chain(aliases)
+    }
+
     /// Takes from a less believed description what this one leaves open.
     pub fn fill_from(&mut self, other: &Self) {
         fn fill<T: Clone>(field: &mut Option<T>, other: &Option<T>) {

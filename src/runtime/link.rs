@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use thiserror::Error;
 
+use super::backoff::GOOD_STRETCH;
 use super::{Names, Runtime};
 use crate::units::Timestamp;
 
@@ -65,9 +66,23 @@ pub enum LinkError {
         /// What is wrong with the answer.
         what: String,
     },
+    /// Somebody else is at the endpoint, or the runtime is not set up to answer there.
+    #[error("{endpoint} does not serve {what}")]
+    NotServed {
+        /// The socket's path.
+        endpoint: String,
+        /// What was asked for, and what to do if it should be there.
+        what: String,
+    },
     /// The runtime closed the connection: it stops or restarts.
     #[error("{endpoint} closed the connection")]
     Closed {
+        /// The socket's path.
+        endpoint: String,
+    },
+    /// The link itself failed: a defect of this program.
+    #[error("the link to {endpoint} failed by a defect of its own; please report it")]
+    Defect {
         /// The socket's path.
         endpoint: String,
     },
@@ -78,6 +93,9 @@ pub enum LinkError {
 pub enum LinkState {
     /// It has not answered yet.
     Connecting,
+    /// Nothing is at its usual place: the runtime is not installed, has not been started, or does not
+    /// serve this there. It is looked for again every few seconds.
+    Absent,
     /// It answers, and its events are followed.
     Connected {
         /// The runtime's own version.
@@ -105,6 +123,10 @@ struct Inner {
     state: LinkState,
     since: Timestamp,
     counts: LinkCounts,
+    /// The last failure that was said in the log.
+    said_failure: Option<String>,
+    /// Whether the log's last word is that it is connected.
+    said_connected: bool,
 }
 
 /// What a link has done since it was made.
@@ -130,6 +152,8 @@ impl LinkStatus {
                 state: LinkState::Connecting,
                 since: Timestamp::now(),
                 counts: LinkCounts::default(),
+                said_failure: None,
+                said_connected: false,
             }),
         })
     }
@@ -145,22 +169,58 @@ impl LinkStatus {
         self.inner.lock().counts
     }
 
-    /// The runtime has answered, and all that it knows has been told.
-    pub fn connected(&self, version: impl Into<String>) {
-        let mut inner = self.inner.lock();
-        inner.counts.connects += 1;
-        inner.turn(LinkState::Connected {
-            version: version.into(),
-        });
+    /// Whether the runtime is there and answers; `None` where none is, nor has to be.
+    pub fn is_up(&self) -> Option<bool> {
+        match self.inner.lock().state {
+            LinkState::Connecting | LinkState::Absent => None,
+            LinkState::Connected { .. } => Some(true),
+            LinkState::Failed { .. } => Some(false),
+        }
     }
 
-    /// The link has ended.
+    /// There is no socket, and none is needed.
+    pub fn absent(&self) {
+        self.inner.lock().turn(LinkState::Absent);
+    }
+
+    /// The runtime has answered, and all that it knows has been told.
+    pub fn connected(&self, version: impl Into<String>) {
+        let version = version.into();
+        let news = {
+            let mut inner = self.inner.lock();
+            inner.counts.connects += 1;
+            inner.turn(LinkState::Connected {
+                version: version.clone(),
+            });
+            !std::mem::replace(&mut inner.said_connected, true)
+        };
+        if news {
+            tracing::info!(runtime = %self.runtime, "connected to {} ({version})", self.endpoint);
+        }
+    }
+
+    /// The link has ended. Said in the log if the reason is a new one, or the link had been good.
     pub fn failed(&self, error: &LinkError) {
-        let mut inner = self.inner.lock();
-        inner.counts.failures += 1;
-        inner.turn(LinkState::Failed {
-            why: error.to_string(),
-        });
+        let why = error.to_string();
+        let news = {
+            let mut inner = self.inner.lock();
+            inner.counts.failures += 1;
+            let was_good = matches!(inner.state, LinkState::Connected { .. })
+                && Timestamp::now().since(inner.since) >= GOOD_STRETCH;
+            let news = was_good || inner.said_failure.as_ref() != Some(&why);
+            if news {
+                inner.said_failure = Some(why.clone());
+                inner.said_connected = false;
+            }
+            inner.turn(LinkState::Failed { why: why.clone() });
+            news
+        };
+        if news {
+            tracing::warn!(
+                runtime = %self.runtime,
+                "{why}; it will be tried again, and names stay as they are"
+            );
+        }
     }
 
     /// A question was asked.

@@ -7,10 +7,34 @@
 //! Nothing waits for a name. A container has all its figures without one; when the runtime answers,
 //! at start or an hour later, the name is there at the next question.
 
+mod backoff;
+mod bounded;
+pub mod containerd;
+pub mod cri;
+mod docker;
+pub mod endpoint;
+mod grpc;
+mod http;
 pub mod identity;
+pub mod isolation;
 pub mod link;
 pub mod names;
+mod oci;
+mod podman;
+mod proto;
+pub mod settings;
+mod start;
+pub mod stats;
+pub mod supervise;
+mod users;
 
+pub use containerd::ContainerdLink;
+pub use cri::CriLink;
+pub use endpoint::Endpoint;
 pub use identity::{Health, Identity, Image, Pod, Runtime, State};
-pub use link::{Link, LinkError, LinkState, LinkStatus};
-pub use names::{NameLimits, Names};
+pub use isolation::Isolation;
+pub use link::{Link, LinkCounts, LinkError, LinkState, LinkStatus};
+pub use names::{Known, LinkId, NameLimits, Names};
+pub use settings::{Ask, RuntimeSettings};
+pub use start::{Runtimes, Supervisor};
+pub use stats::{RuntimeFigures, RuntimeStats};

@@ -25,29 +25,15 @@ use crate::node::disk_usage::store;
 use crate::node::diskstats::DiskIo;
 use crate::node::{FsInfo, FsTable, Process, VersionInfo};
 use crate::query;
+use crate::runtime::{Health, Identity, Image, Runtime};
 use crate::units::{Limit, Timestamp};
 use crate::wire::shared::fs::Storage;
 
 /// What clients know and we do not tell: part of an answer's name and a path in it, and why.
-const ABSENT: [(&str, &str); 18] = [
-    ("aliases[]", "runtimes name containers; none is asked yet"),
-    ("labels.*", "runtimes label containers; none is asked yet"),
-    ("envs.*", "runtimes know environments; none is asked yet"),
-    ("namespace", "runtimes have namespaces; none is asked yet"),
-    ("image", "runtimes know images; none is asked yet"),
-    ("id string", "runtimes give ids; none is asked yet"),
-    ("health.status", "runtimes check health; none is asked yet"),
+const ABSENT: [(&str, &str); 11] = [
     (
-        "cpu.load_",
-        "needs a request to the kernel for each container; pressure tells more",
-    ),
-    (
-        "task_stats.",
-        "needs a request to the kernel for each container",
-    ),
-    (
-        "load_stats.",
-        "needs a request to the kernel for each container",
+        "v1.3-containers-root stats[].health.status",
+        "nobody checks the health of /",
     ),
     ("referenced_memory", "measuring it writes to the process"),
     ("processes.threads_max", "the limit is in the spec"),
@@ -66,10 +52,20 @@ const ABSENT: [(&str, &str); 18] = [
         "how many inodes are free is a figure of the file system, not of a layer on it",
     ),
     ("[].labels null", "the file system shown has labels"),
+    (
+        "task_stats.nr_io_wait",
+        "the state of a task does not tell what it waits for; it is among the uninterruptible",
+    ),
+    ("load_stats.nr_io_wait", "as task_stats"),
 ];
 
 /// What we tell and clients do not know from that answer: part of a path, and why.
-const EXTRA: [(&str, &str); 7] = [
+const EXTRA: [(&str, &str); 9] = [
+    ("load_stats.", "v2.1 had a key for it and never used it"),
+    (
+        "v2.1-spec-web *.envs.",
+        "as in v1; the environment that was captured there was not allowed",
+    ),
     (
         "filesystem[].measured",
         "a layer is measured apart from the sample: this is when",
@@ -142,6 +138,26 @@ fn full_spec() -> Spec {
     }
 }
 
+/// Who the container of this name is: none but `/` is without a runtime.
+fn identity(name: &str) -> Option<Arc<Identity>> {
+    let own = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    (name != "/").then(|| {
+        Arc::new(Identity {
+            name: Some("web".into()),
+            image: Some(Image {
+                reference: "sample/busybox:1".into(),
+                digest: None,
+            }),
+            labels: own("tier", "front"),
+            env: own("TEST_VAR", "FOO"),
+            created: Some(Timestamp(T - 2 * SECOND)),
+            started: Some(Timestamp(T - SECOND)),
+            health: Some(Health::Healthy),
+            ..Identity::new(Runtime::Docker, "6bb9be375ebd")
+        })
+    })
+}
+
 fn full_info(name: &str) -> query::ContainerInfo {
     let mut ring = Ring::new(Limits::default());
     let latest = full_sample(T + SECOND, 500);
@@ -154,6 +170,8 @@ fn full_info(name: &str) -> query::ContainerInfo {
         spec: Arc::new(full_spec()),
         oom_kills: 0,
         layer: vec![Arc::new(store::tests::usage(T))],
+        identity: identity(name),
+        is_elsewhere: false,
         stats: ring.series(Range::default()),
         latest: Some(latest),
     }
@@ -325,7 +343,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// Every path of a value with its type, as the fixtures have them.
 fn shape(value: &Value, path: &str, found: &mut BTreeSet<String>) {
-    const MAPS: [&str; 8] = [
+    const MAPS: [&str; 9] = [
         "tcp_advanced",
         "disk_map",
         "hugetlb",
@@ -334,6 +352,7 @@ fn shape(value: &Value, path: &str, found: &mut BTreeSet<String>) {
         "unevictable",
         "memory_by_type",
         "labels",
+        "envs",
     ];
     match value {
         Value::Object(map) => {

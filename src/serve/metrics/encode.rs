@@ -68,7 +68,7 @@ impl<'a> Emit<'a> {
 
     /// Samples from here on are of `container`.
     pub(super) fn of_container(&mut self, container: &'a Container) {
-        self.base = &container.labels;
+        self.base = &container.labels.base;
         self.timestamp =
             (self.style.timestamps && self.family.sampled).then_some(container.sample.timestamp);
         self.created = container.created_at;

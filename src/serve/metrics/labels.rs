@@ -1,5 +1,6 @@
 //! Label blocks: `id="/a",name="b"`, sorted by name, prepared once for each container of a scrape.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 
 use super::proto;
@@ -9,21 +10,22 @@ use super::proto;
 pub(super) struct Labels {
     text: Vec<u8>,
     /// Name of each label, and where its text ends.
-    parts: Vec<(&'static str, usize)>,
+    parts: Vec<(Cow<'static, str>, usize)>,
     /// The same as fields of a protobuf `Metric`.
     proto: Vec<u8>,
 }
 
 impl Labels {
     /// Adds a label. To be called in the order of names.
-    pub(super) fn push(&mut self, name: &'static str, value: &dyn Display) {
+    pub(super) fn push(&mut self, name: impl Into<Cow<'static, str>>, value: &dyn Display) {
+        let name = name.into();
         debug_assert!(self.parts.last().is_none_or(|last| last.0 < name));
         if !self.parts.is_empty() {
             self.text.push(b',');
         }
-        write_label(&mut self.text, name, value);
+        write_label(&mut self.text, &name, value);
+        proto::label(&mut self.proto, &name, value);
         self.parts.push((name, self.text.len()));
-        proto::label(&mut self.proto, name, value);
     }
 
     /// The block as fields of a protobuf `Metric`.
@@ -44,13 +46,13 @@ impl Labels {
                 out.push(b',');
             }
         };
-        for &(name, end) in &self.parts {
-            while let Some(label) = more.next_if(|label| label.0 < name) {
+        for (name, end) in &self.parts {
+            while let Some(label) = more.next_if(|label| label.0 < name.as_ref()) {
                 comma(out);
                 write_label(out, label.0, label.1);
             }
             comma(out);
-            out.extend_from_slice(self.text.get(begin..end).unwrap_or_default());
+            out.extend_from_slice(self.text.get(begin..*end).unwrap_or_default());
             begin = end + 1;
         }
         for label in more {

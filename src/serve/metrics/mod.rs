@@ -14,12 +14,14 @@
 //! | `format` | which format a client wants |
 //! | `encode`, `proto` | the formats |
 //! | `labels` | label blocks, and escaping |
+//! | `identity` | who a container is: labels, and what its runtime alone knows |
 //! | `family`, `table` | what a row is; all rows |
 //! | `page`, `budget` | what a scrape shows, the walk over the rows, and what is left out |
 //! | `cpu`, `memory`, `numa`, `disk`, `io`, `network`, `sockets`, `pressure`, `processes`, `spec` | families of containers |
 //! | `workloads` | families of what outlives a container |
 //! | `machine`, `topology`, `own`, `process` | families of the machine, of cgauge, of its process |
 
+mod identity;
 mod options;
 mod profile;
 mod format;
@@ -51,8 +53,9 @@ pub const CONTENT_TYPE: &str = Format::Text.content_type();
 
 pub use family::Type;
 pub use format::Format;
-pub use options::{MAX_AGE, Options, Profile};
-pub use page::{Container, Descriptors, Page, Sources};
+pub use identity::{LabelCache, LabelChoice, LabelSet, MAX_LABEL_VALUE, MAX_LABELS};
+pub use options::{ENDED_FOR, MAX_AGE, Options, Profile};
+pub use page::{Container, Descriptors, NameCounts, Page, Sources};
 pub use process::Process;
 pub use profile::LEAN_SERIES;
 pub use table::{Row, families};

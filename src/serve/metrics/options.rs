@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::identity::LabelChoice;
 use crate::cgroup::kind::KindSet;
 
 /// How old a figure may be before a scrape has it read anew, unless told otherwise.
@@ -10,6 +11,10 @@ use crate::cgroup::kind::KindSet;
 /// Without time stamps the age of a sample is an error of every rate; one second of a scrape interval
 /// of 15 s is 7 %, five would be a third.
 pub const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// How long a container is shown after it has ended, unless told otherwise: long enough for an alert
+/// that waits for some minutes.
+pub const ENDED_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// Which families are shown of those whose kinds are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +59,10 @@ pub struct Options {
     /// Whether counters carry the time since which they count, in OpenMetrics. That doubles their
     /// series in a Prometheus that does not know what these lines mean. In protobuf they always do.
     pub created: bool,
+    /// Which of the containers' own labels are shown.
+    pub labels: LabelChoice,
+    /// How long a container is shown after it has ended.
+    pub ended_for: Duration,
     /// Whether a network namespace is shown under each container in it, the host's included.
     pub network_per_container: bool,
     /// What is older is read anew for a scrape.
@@ -68,6 +77,8 @@ impl Default for Options {
             max_series: None,
             timestamps: false,
             created: false,
+            labels: LabelChoice::default(),
+            ended_for: ENDED_FOR,
             network_per_container: false,
             max_age: MAX_AGE,
         }

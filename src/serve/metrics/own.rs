@@ -8,6 +8,7 @@ use super::family::{Family, From, Value, counter, gauge};
 use super::page::{Page, kind_index};
 use crate::cgroup::plan::FileCost;
 use crate::event::EventType;
+use crate::runtime::LinkStatus;
 use crate::self_metrics::{DiskUsageFailure, JournalState, KmsgState};
 
 macro_rules! own {
@@ -328,6 +329,60 @@ pub(super) const FAMILIES: &[Family] = &[
         From::Own(|p| Some(Value::Count(p.descriptors.limit))),
     ),
 ];
+
+/// How the links to container runtimes are doing. A runtime that is not there, and need not be, has
+/// no series.
+pub(super) const RUNTIMES: &[Family] = &[
+    gauge(
+        "cgauge_runtime_up",
+        "Whether a container runtime answers, so that names and labels are up to date.",
+        From::Page(|p, emit| {
+            each_link(p, emit, |link| link.is_up().map(u64::from));
+        }),
+    ),
+    counter(
+        "cgauge_runtime_connects_total",
+        "Times that a runtime was connected to and told all that it knows.",
+        From::Page(|p, emit| each_link(p, emit, |link| Some(link.counts().connects))),
+    ),
+    counter(
+        "cgauge_runtime_failures_total",
+        "Times that the link to a runtime failed.",
+        From::Page(|p, emit| each_link(p, emit, |link| Some(link.counts().failures))),
+    ),
+    counter(
+        "cgauge_runtime_requests_total",
+        "Questions that a runtime was asked.",
+        From::Page(|p, emit| each_link(p, emit, |link| Some(link.counts().requests))),
+    ),
+    counter(
+        "cgauge_runtime_events_total",
+        "Events that a runtime told.",
+        From::Page(|p, emit| each_link(p, emit, |link| Some(link.counts().events))),
+    ),
+    gauge(
+        "cgauge_names",
+        "Containers that a runtime has named, those included that have gone not long ago.",
+        From::Own(|p| Some(Value::Count(p.names?.held))),
+    ),
+    counter(
+        "cgauge_names_dropped_total",
+        "Names that were not kept because there were too many.",
+        From::Own(|p| Some(Value::Count(p.names?.dropped))),
+    ),
+];
+
+/// One figure of the link to each runtime that is there.
+fn each_link(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&LinkStatus) -> Option<u64>) {
+    for link in &page.links {
+        if link.is_up().is_some() {
+            emit.sample(
+                &[("endpoint", &link.endpoint), ("runtime", &link.runtime)],
+                figure(link).map(Value::Count),
+            );
+        }
+    }
+}
 
 /// What scrapes cost, and what they had to leave out.
 pub(super) const SCRAPE: &[Family] = &[

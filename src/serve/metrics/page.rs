@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::encode::{Emit, Style};
 use super::family::{Family, From, Value};
 use super::format::Format;
+use super::identity::{self, LabelSet};
 use super::labels::Labels;
 use super::options::{Options, Profile};
 use super::table::TABLE;
@@ -15,10 +16,11 @@ use crate::cgroup::kind::MetricKind;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::sockets::SocketStats;
 use crate::cgroup::stats::InterfaceStats;
-use crate::cgroup::{ContainerName, Sample, Spec};
+use crate::cgroup::{CgroupPath, ContainerName, Sample, Spec};
 use crate::ledger::Workload;
 use crate::node::disk_usage::LayerUsage;
 use crate::node::{FsTable, MachineInfo, VersionInfo};
+use crate::runtime::{Identity, LinkStatus};
 use crate::self_metrics::{KINDS, SelfMetrics};
 use crate::units::Timestamp;
 
@@ -30,8 +32,10 @@ pub(super) fn kind_index(kind: Option<MetricKind>) -> usize {
 /// A container of a scrape.
 #[derive(Debug)]
 pub struct Container {
-    pub(super) labels: Labels,
+    pub(super) labels: Arc<LabelSet>,
+    pub(super) identity: Option<Arc<Identity>>,
     pub(super) name: ContainerName,
+    /// When its cgroup was made.
     pub(super) created_at: Option<Timestamp>,
     pub(super) spec: Arc<Spec>,
     pub(super) sample: Sample,
@@ -43,20 +47,20 @@ pub struct Container {
 }
 
 impl Container {
-    /// A container with its newest sample. `created_at` is when it was noticed, for a container
-    /// whose spec does not tell when it was made.
+    /// A container with its newest sample, and the labels that were made for it. `created_at` is when it
+    /// was noticed, for a container whose spec does not tell when it was made.
     pub fn new(
+        labels: Arc<LabelSet>,
         name: ContainerName,
         spec: Arc<Spec>,
         sample: Sample,
         oom_kills: u64,
         created_at: Option<Timestamp>,
     ) -> Self {
-        let mut labels = Labels::default();
-        labels.push("id", &name);
         let created_at = spec.created_at.or(created_at);
         Self {
             labels,
+            identity: None,
             name,
             created_at,
             spec,
@@ -73,6 +77,25 @@ impl Container {
         self.layer = layer;
         self
     }
+
+    /// Its name.
+    pub fn name(&self) -> &ContainerName {
+        &self.name
+    }
+
+    /// The same container with other labels.
+    #[must_use]
+    pub fn labelled(mut self, labels: Arc<LabelSet>) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    /// The same container, as its runtime knows it.
+    #[must_use]
+    pub fn known(mut self, identity: Option<Arc<Identity>>) -> Self {
+        self.identity = identity;
+        self
+    }
 }
 
 /// Open files of this process, as its budget sees them.
@@ -82,6 +105,15 @@ pub struct Descriptors {
     pub used: u64,
     /// How many they may hold.
     pub limit: u64,
+}
+
+/// The names that container runtimes told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameCounts {
+    /// How many are held.
+    pub held: u64,
+    /// How many were not taken.
+    pub dropped: u64,
 }
 
 /// What a page is about, beside the containers.
@@ -122,6 +154,12 @@ pub struct Page<'a> {
     pub process: Option<Process>,
     /// Totals of workloads, by name; see [`set_workloads`](Self::set_workloads).
     pub(super) workloads: Vec<Workload>,
+    /// How the links to container runtimes are doing.
+    pub links: Vec<Arc<LinkStatus>>,
+    /// How many names there are.
+    pub names: Option<NameCounts>,
+    /// What runtimes know of their containers, and the labels that say which they are.
+    pub(super) of_runtimes: Vec<(Labels, Arc<Identity>)>,
 }
 
 impl<'a> Page<'a> {
@@ -132,7 +170,7 @@ impl<'a> Page<'a> {
     /// among equals. Those of the host's own namespace are shown under `/` alone. An option brings
     /// back the old way: under each.
     ///
-    /// The lean profile is about containers that have none below them. If the page is to have more
+    /// The lean profile is about containers that have none below them, and about those of runtimes. If the page is to have more
     /// series than [`Options::max_series`] says, whole containers are left out when it is encoded:
     /// the deepest first, since the figures of those above them contain theirs, and of equally deep
     /// ones the last by name first, so that the same ones stay from scrape to scrape.
@@ -166,6 +204,9 @@ impl<'a> Page<'a> {
             late: 0,
             descriptors: Descriptors::default(),
             process: None,
+            links: Vec::new(),
+            names: None,
+            of_runtimes: Vec::new(),
             workloads: Vec::new(),
         }
     }
@@ -174,6 +215,12 @@ impl<'a> Page<'a> {
     /// thousand. What containers that are still there have used is to be in them.
     pub fn set_workloads(&mut self, workloads: Vec<Workload>) {
         self.workloads = workloads::shown(workloads);
+    }
+
+    /// Also shows what runtimes know of these containers, whether they have a cgroup or not.
+    pub fn show_runtimes_containers(&mut self, containers: Vec<Arc<Identity>>) {
+        let labelled = |identity: Arc<Identity>| (identity::runtime_labels(&identity), identity);
+        self.of_runtimes = containers.into_iter().map(labelled).collect();
     }
 
     /// The page as bytes of a format.
@@ -304,9 +351,14 @@ const BYTES_PER_CONTAINER: usize = 6 * 1024;
 /// By how much a page may be larger than the one before without growing its buffer.
 const SPARE_BYTES: usize = 64 * 1024;
 
-/// Leaves only containers that have none below them. They are in the order of names, but names are
-/// bytes: `/a-b` comes between `/a` and `/a/c`.
+/// Leaves only containers that have none below them, and those of runtimes without what is inside of
+/// them. They are in the order of names, but names are bytes: `/a-b` comes between `/a` and `/a/c`.
 fn retain_leaves(containers: &mut Vec<Container>) {
+    let place = |container: &Container| {
+        let path = CgroupPath::of(&container.name);
+        (path.container.is_some(), path.own_container().is_some())
+    };
+    containers.retain(|container| !matches!(place(container), (true, false)));
     let parents: HashSet<Vec<u8>> = containers
         .iter()
         .filter_map(|container| {
@@ -328,7 +380,12 @@ pub(super) fn depth(name: &ContainerName) -> usize {
 }
 
 fn choose_network(containers: &mut [Container], under_each: bool) {
-    let mut shown: HashMap<u64, (usize, usize)> = HashMap::new();
+    // A pod's sandbox is there for its network.
+    let rank = |at: usize, container: &Container| {
+        let is_sandbox = (container.identity.as_ref()).is_some_and(|identity| identity.is_sandbox);
+        (!is_sandbox, depth(&container.name), at)
+    };
+    let mut shown: HashMap<u64, (bool, usize, usize)> = HashMap::new();
     for (at, container) in containers.iter_mut().enumerate() {
         let Some(network) = &container.sample.network else {
             continue;
@@ -337,11 +394,11 @@ fn choose_network(containers: &mut [Container], under_each: bool) {
             container.shows_network = under_each || container.name.is_root();
             continue;
         }
-        let depth = depth(&container.name);
-        let best = shown.entry(network.namespace).or_insert((depth, at));
-        *best = (*best).min((depth, at));
+        let rank = rank(at, container);
+        let best = shown.entry(network.namespace).or_insert(rank);
+        *best = (*best).min(rank);
     }
-    for (_, at) in shown.into_values() {
+    for (_, _, at) in shown.into_values() {
         if let Some(container) = containers.get_mut(at) {
             container.shows_network = true;
         }

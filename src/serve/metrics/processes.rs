@@ -55,3 +55,32 @@ pub(super) const SCHED: &[Family] = &[
         From::Count(|s| s.sched.periods),
     ),
 ];
+
+/// What tasks do.
+pub(super) const LOAD: &[Family] = &[
+    gauge(
+        "container_cpu_load_average_10s",
+        "Average of the tasks that run or are ready to, over the last ten seconds, in thousandths.",
+        From::Count(|s| s.load.average_milli),
+    ),
+    gauge(
+        "container_cpu_load_d_average_10s",
+        "The same of the tasks that wait and cannot be interrupted.",
+        From::Count(|s| s.load.d_average_milli),
+    ),
+    gauge(
+        "container_tasks_state",
+        "Tasks of the container itself, by what they do.",
+        From::Several(|_, c, emit| {
+            let load = &c.sample.load;
+            for (state, count) in [
+                ("running", load.running),
+                ("sleeping", load.sleeping),
+                ("stopped", load.stopped),
+                ("uninterruptible", load.uninterruptible),
+            ] {
+                emit.sample(&[("state", &state)], count.map(super::family::Value::Count));
+            }
+        }),
+    ),
+];

@@ -32,7 +32,7 @@ const LEAN: [&str; 22] = [
 ];
 
 /// What dashboards and alerts ask for beyond the lean profile.
-const DASHBOARDS: [&str; 29] = [
+const DASHBOARDS: [&str; 30] = [
     "container_cpu_system_seconds_total",
     "container_cpu_user_seconds_total",
     "container_fs_inodes_free",
@@ -42,6 +42,7 @@ const DASHBOARDS: [&str; 29] = [
     "container_fs_reads_total",
     "container_fs_usage_bytes",
     "container_fs_writes_total",
+    "container_health_state",
     "container_last_seen",
     "container_memory_failcnt",
     "container_memory_failures_total",

@@ -12,13 +12,16 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     gauge(
         "container_creation_time_seconds",
-        "Unix time at which the cgroup was made.",
-        From::Container(|c| c.created_at.map(seconds)),
+        "Unix time at which the container was made; its cgroup where no runtime tells.",
+        From::Container(|c| {
+            let told = c.identity.as_ref().and_then(|identity| identity.created);
+            told.or(c.created_at).map(seconds)
+        }),
     ),
     gauge(
         "container_start_time_seconds",
         "Unix time at which the container was started; that of its cgroup where no runtime tells.",
-        From::Container(|c| c.created_at.map(seconds)),
+        From::Container(|c| c.started_at().or(c.created_at).map(seconds)),
     ),
     gauge(
         "container_spec_cpu_period",
@@ -71,13 +74,6 @@ pub(super) const FAMILIES: &[Family] = &[
         From::Container(|c| c.spec.memory.as_ref()?.reservation.map(zero_if_unlimited)),
     ),
 ];
-
-/// Who it is.
-pub(super) const INFO: &[Family] = &[gauge(
-    "cgauge_container_info",
-    "1 for each container, with all labels that are known of it.",
-    From::Container(|_| Some(Value::Count(1))),
-)];
 
 /// How many threads it may have.
 pub(super) const THREADS_MAX: &[Family] = &[gauge(

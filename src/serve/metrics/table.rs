@@ -4,16 +4,17 @@ use std::sync::LazyLock;
 
 use super::family::{Family, Type};
 use super::{
-    cpu, disk, io, machine, memory, network, numa, own, pressure, process, processes, sockets,
-    spec, topology, workloads,
+    cpu, disk, identity, io, machine, memory, network, numa, own, pressure, process, processes,
+    sockets, spec, topology, workloads,
 };
 use crate::cgroup::kind::MetricKind::{self, *};
 
 /// All families, by name.
 pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let groups: [(Option<MetricKind>, &[Family]); 28] = [
+    let groups: [(Option<MetricKind>, &[Family]); 31] = [
         (Some(Cpu), cpu::FAMILIES),
         (Some(Sched), processes::SCHED),
+        (Some(CpuLoad), processes::LOAD),
         (Some(Memory), memory::FAMILIES),
         (Some(OomEvent), memory::OOM),
         (Some(Hugetlb), memory::HUGETLB),
@@ -29,13 +30,15 @@ pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
         (Some(Pressure), pressure::FAMILIES),
         (Some(CpuTopology), topology::FAMILIES),
         (None, spec::FAMILIES),
-        (None, spec::INFO),
+        (None, identity::FAMILIES),
+        (None, identity::RUNTIME),
         (Some(Process), spec::THREADS_MAX),
         (Some(OomEvent), workloads::OOM),
         (Some(Cpu), workloads::CPU),
         (None, workloads::LIVES),
         (None, machine::FAMILIES),
         (None, own::FAMILIES),
+        (None, own::RUNTIMES),
         (None, own::SCRAPE),
         (None, own::KINDS),
         (None, own::FILE_FAMILIES),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use warp::Reply;
 use warp::reply::Response;
 
+use crate::query::QueryError;
 use crate::serve::{compress, json};
 
 /// Type of plain text.
@@ -23,6 +24,14 @@ impl Refusal {
     /// What clients know for anything that is wrong with a question: 500 and a message.
     pub(super) fn failed(message: impl Into<String>) -> Self {
         Self(StatusCode::INTERNAL_SERVER_ERROR, message.into())
+    }
+
+    /// The same, but for a container that has ended: 404, which no client takes for a failure of ours.
+    pub(super) fn of(error: &QueryError, message: impl Into<String>) -> Self {
+        match error {
+            QueryError::Ended { .. } => Self(StatusCode::NOT_FOUND, message.into()),
+            _ => Self::failed(message),
+        }
     }
 }
 

@@ -150,7 +150,7 @@ async fn answer<B: Buf>(
     match kind {
         Kind::Containers => v1::container(view, headers, &name(), &body).await,
         Kind::Subcontainers => v1::subcontainers(view, headers, &name(), &body).await,
-        Kind::Docker => v1::docker(&args),
+        Kind::Docker => v1::docker(view, headers, &args, &body).await,
         Kind::Events => events::answer(view, headers, name(), &query),
         // No version 1 has any other.
         _ => Ok(v1::machine(view, headers)),

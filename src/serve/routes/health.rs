@@ -21,6 +21,7 @@ const ENDPOINTS: &str = "\
 /api/v1.3/machine                    the machine
 /api/v1.3/containers/<name>          a container and its newest samples
 /api/v1.3/subcontainers/<name>       the same with all containers below it
+/api/v1.3/docker/<name>              a container of Docker, by its name or id (v2: ?type=docker, podman)
 /api/v1.3/events/<name>              past events (?all_events=true&subcontainers=true&stream=true)
 /api/v2.1/stats/<name>               samples of a container (?recursive=true&count=5&max_age=1s)
 /api/v2.1/summary/<name>             its use over the last minute, hour and day

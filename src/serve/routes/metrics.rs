@@ -17,8 +17,12 @@ use super::{Options, in_background, raw_query};
 use crate::cgroup::{ContainerName, Sample};
 use crate::handler::Handler;
 use crate::ledger::Workload;
-use crate::query::View;
-use crate::serve::metrics::{self, Container, Descriptors, Format, Page, Process, Sources};
+use crate::query::{View, is_elsewhere};
+use crate::runtime::{Identity, State};
+use crate::serve::metrics::{
+    self, Container, Descriptors, Format, LabelCache, NameCounts, Page, Process, Sources,
+};
+use crate::units::Timestamp;
 
 /// How long a scrape waits for polls when the scraper does not say how long it waits.
 const WAIT: Duration = Duration::from_secs(5);
@@ -29,6 +33,9 @@ const WAIT_FOR_FILESYSTEMS: Duration = Duration::from_millis(100);
 /// Pages that are made at once. Further scrapes wait: each page takes megabytes on a busy node.
 const PAGES_AT_ONCE: usize = 4;
 
+/// Containers that have ended and are shown, at most: a node that runs jobs ends thousands an hour.
+const MAX_ENDED: usize = 1_000;
+
 /// In how many seconds Prometheus gives up.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
@@ -38,14 +45,15 @@ struct Desk {
     view: View,
     options: metrics::Options,
     places: Arc<Semaphore>,
+    labels: LabelCache,
 }
 
 /// What a scrape asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Question {
     max_age: Duration,
-    /// Whether it is about the containers of a runtime alone.
-    of_runtime: bool,
+    /// The runtime's namespace, if it is about the containers of one alone.
+    namespace: Option<&'static str>,
 }
 
 /// The metrics, at the path that `options` say.
@@ -54,6 +62,7 @@ pub(super) fn routes(view: &View, options: &Options) -> BoxedFilter<(Response,)>
         view: view.clone(),
         options: options.metrics.clone(),
         places: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+        labels: LabelCache::default(),
     });
     let endpoint: Arc<str> = options.prometheus_endpoint.as_str().into();
     warp::path::full()
@@ -116,11 +125,7 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
         let (view, options) = (&making.view, &making.options);
         let scrape = &view.self_metrics().scrape;
         let begun = Instant::now();
-        let containers = match question.of_runtime {
-            // None has told which are its own yet.
-            true => Vec::new(),
-            false => containers(view, &polled.in_time),
-        };
+        let containers = making.containers(&polled.in_time, question.namespace);
         let (machine, version) = (view.machine_info(), view.version_info());
         let of = Sources {
             machine: &machine,
@@ -137,6 +142,12 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
         page.late = late;
         page.descriptors = descriptors(view);
         page.process = Process::read();
+        page.links = view.links();
+        page.show_runtimes_containers(of_runtimes(view, options.ended_for, question.namespace));
+        page.names = Some(NameCounts {
+            held: u64::try_from(view.names().len()).unwrap_or(u64::MAX),
+            dropped: view.names().dropped(),
+        });
         let format = Format::wanted(&headers);
         let text = page.encode(format);
         // Samples are large: they go before the page is compressed.
@@ -155,9 +166,10 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
 /// Reads the parameters that the API's clients know. `count` and `recursive` change nothing: there is
 /// one sample of every container.
 fn question(query: &Query, max_age: Duration) -> Result<Question, String> {
-    let of_runtime = match query.get("type") {
-        None | Some("" | "name") => false,
-        Some("docker" | "podman") => true,
+    let namespace = match query.get("type") {
+        None | Some("" | "name") => None,
+        Some("docker") => Some("docker"),
+        Some("podman") => Some("podman"),
         Some(other) => {
             return Err(format!(
                 "unknown 'type' {other:?}: it is name, docker or podman"
@@ -181,10 +193,7 @@ fn question(query: &Query, max_age: Duration) -> Result<Question, String> {
             format!("failed to parse 'max_age' option: {text:?} is no duration such as 500ms or 5s")
         })?,
     };
-    Ok(Question {
-        max_age,
-        of_runtime,
-    })
+    Ok(Question { max_age, namespace })
 }
 
 /// Half of the time that the scraper has: the rest is for the page and its way.
@@ -217,23 +226,74 @@ fn workloads(view: &View) -> Vec<Workload> {
     workloads
 }
 
-fn containers(view: &View, handlers: &[Arc<Handler>]) -> Vec<Container> {
-    let shown = |handler: &Arc<Handler>| {
-        let mut sample = Sample::default();
-        let known = !handler.is_removed() && handler.latest(&mut sample);
-        let spec = handler.spec().unwrap_or_default();
-        known.then(|| {
-            Container::new(
-                handler.name().clone(),
-                spec,
-                sample,
-                handler.oom_kills(),
-                Some(handler.created_at()),
-            )
-            .with_layer(view.layer_usages(handler).pop())
+impl Desk {
+    /// The containers of a page, with their names. Of one runtime's namespace, if one is given.
+    fn containers(&self, handlers: &[Arc<Handler>], namespace: Option<&str>) -> Vec<Container> {
+        let joined = self.view.joined();
+        let choice = &self.options.labels;
+        self.labels.round(choice, |labels| {
+            let shown = |handler: &Arc<Handler>| {
+                let identity = joined.identity(handler.name());
+                if namespace.is_some()
+                    && identity.map(|identity| identity.runtime.namespace()) != namespace
+                {
+                    return None;
+                }
+                let mut sample = Sample::default();
+                if handler.is_removed() || !handler.latest(&mut sample) {
+                    return None;
+                }
+                if is_elsewhere(identity.map(|identity| &**identity), &sample) {
+                    // Zeros that mean nothing.
+                    sample = Sample {
+                        timestamp: sample.timestamp,
+                        ..Sample::default()
+                    };
+                }
+                let container = Container::new(
+                    labels(handler.name(), identity, joined.pod_of(handler.name())),
+                    handler.name().clone(),
+                    handler.spec().unwrap_or_default(),
+                    sample,
+                    handler.oom_kills(),
+                    Some(handler.created_at()),
+                );
+                let layer = self.view.layer_usages(handler).pop();
+                Some(container.known(identity.cloned()).with_layer(layer))
+            };
+            handlers.iter().filter_map(shown).collect()
         })
-    };
-    handlers.iter().filter_map(shown).collect()
+    }
+}
+
+/// The containers of runtimes that run, and those that have ended not longer ago than `for_long`: of
+/// these the last to end, if they are too many.
+fn of_runtimes(view: &View, for_long: Duration, namespace: Option<&str>) -> Vec<Arc<Identity>> {
+    let for_long = i64::try_from(for_long.as_nanos()).unwrap_or(i64::MAX);
+    let since = Timestamp::now().0.saturating_sub(for_long);
+    let (mut running, mut ended) = (Vec::new(), Vec::new());
+    view.names().for_each(|known| {
+        let identity = known.identity;
+        let is_asked = namespace.is_none_or(|asked| identity.runtime.namespace() == asked);
+        if identity.is_sandbox || !is_asked {
+            return;
+        }
+        match &identity.state {
+            Some(State::Running | State::Paused) if !known.is_gone => {
+                running.push(Arc::clone(identity));
+            }
+            Some(State::Exited {
+                finished: Some(finished),
+                ..
+            }) if finished.0 >= since => ended.push((*finished, Arc::clone(identity))),
+            _ => {}
+        }
+    });
+    ended.sort_unstable_by(|a, b| (b.0, &b.1.id).cmp(&(a.0, &a.1.id)));
+    ended.truncate(MAX_ENDED);
+    running.extend(ended.into_iter().map(|(_, identity)| identity));
+    running.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    running
 }
 
 fn descriptors(view: &View) -> Descriptors {
@@ -273,7 +333,7 @@ mod tests {
         let ask = |query: &str| question(&Query::parse(query), Duration::from_secs(7));
         let plain = Question {
             max_age: Duration::from_secs(7),
-            of_runtime: false,
+            namespace: None,
         };
         for same in [
             "",
@@ -284,7 +344,8 @@ mod tests {
             assert_eq!(ask(same), Ok(plain), "{same}");
         }
         assert_eq!(ask("max_age=0s").unwrap().max_age, Duration::ZERO);
-        assert!(ask("type=docker").unwrap().of_runtime && ask("type=podman").unwrap().of_runtime);
+        assert_eq!(ask("type=docker").unwrap().namespace, Some("docker"));
+        assert_eq!(ask("type=podman").unwrap().namespace, Some("podman"));
         for (wrong, says) in [
             ("type=vm", "unknown 'type' \"vm\""),
             ("count=x", "failed to parse 'count' option: x"),

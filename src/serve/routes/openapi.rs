@@ -22,11 +22,16 @@ type Parameter = (&'static str, Schema, &'static str);
 /// What a parameter may be.
 #[derive(Debug, Clone, Copy)]
 enum Schema {
+    /// A boolean; anything else counts as not given.
     Flag,
-    /// `true` or nothing.
+    /// Exactly `true`; anything else counts as not given.
     True,
     Count,
+    /// A count; anything else counts as not given.
+    LenientCount,
     Duration,
+    /// A time; anything else counts as not given.
+    LenientTime,
     Time,
     Text,
     /// Not negative.
@@ -38,18 +43,34 @@ enum Schema {
 
 impl Schema {
     fn json(self) -> Value {
+        let text = json!({"type": "string"});
+        // Given but empty is not given.
+        let not_given = json!({"const": ""});
         match self {
-            Self::Flag => json!({"type": "boolean"}),
-            Self::True => json!({"type": "string", "enum": ["true", "false"]}),
-            Self::Count => json!({"type": "integer", "minimum": -1, "format": "int64"}),
+            Self::Flag => json!({"anyOf": [{"type": "boolean"}, text]}),
+            Self::True => json!({"anyOf": [{"const": "true"}, text]}),
+            Self::LenientCount => json!({"anyOf": [Self::Count.json(), text]}),
+            Self::LenientTime => {
+                json!({"anyOf": [{"type": "string", "format": "date-time"}, text]})
+            }
+            Self::Count => json!({"anyOf": [
+                {"type": "integer", "minimum": -1, "format": "int64"},
+                not_given,
+            ]}),
             Self::Duration => {
-                json!({"type": "string", "pattern": "^[+-]?[0-9]{1,6}(ns|us|ms|s|m|h)$", "example": "5s"})
+                json!({"anyOf": [
+                    {"type": "string", "pattern": "^[+-]?([0-9]{1,6}([.][0-9]{1,3})?(ns|us|ms|s|m|h)){1,2}$"},
+                    {"const": 0},
+                    not_given,
+                ], "example": "5s"})
+            }
+            Self::Text => text,
+            Self::OneOf(values) => {
+                json!({"anyOf": [{"type": "string", "enum": values}, not_given]})
             }
             Self::Time => json!({"type": "string", "format": "date-time"}),
-            Self::Text => json!({"type": "string"}),
             Self::Number => json!({"type": "integer", "minimum": 0, "format": "int64"}),
             Self::Position => json!({"type": "string", "pattern": "^([0-9a-f]{16}-)?[0-9]{1,19}$"}),
-            Self::OneOf(values) => json!({"type": "string", "enum": values}),
         }
     }
 }
@@ -96,17 +117,17 @@ const EVENTS: [Parameter; 10] = [
     ("all_events", Schema::Flag, "Events of all types."),
     (
         "max_events",
-        Schema::Count,
+        Schema::LenientCount,
         "The newest so many; -1 for all. 10 if not given.",
     ),
     (
         "start_time",
-        Schema::Time,
+        Schema::LenientTime,
         "Not before this time. Not with stream.",
     ),
     (
         "end_time",
-        Schema::Time,
+        Schema::LenientTime,
         "Not after this time. Not with stream.",
     ),
 ];
@@ -273,7 +294,10 @@ fn answer_of(version: Version, kind: Kind) -> (Value, &'static str) {
             "type": "object",
             "required": ["name", "spec"],
             "properties": {
+                "id": {"type": "string"},
                 "name": {"type": "string"},
+                "aliases": {"type": "array", "items": {"type": "string"}},
+                "namespace": {"type": "string"},
                 "spec": {"type": "object"},
                 "stats": {"type": "array", "items": sample()},
                 "subcontainers": list(),
@@ -284,7 +308,10 @@ fn answer_of(version: Version, kind: Kind) -> (Value, &'static str) {
         Kind::Appmetrics => (map_of(object()), "Metrics of applications: none."),
         Kind::Attributes => (object(), "The machine and its versions."),
         Kind::Containers => (container(), "A container, its settings and newest samples."),
-        Kind::Docker => (map_of(container()), "Containers of Docker."),
+        Kind::Docker => (
+            map_of(container()),
+            "Containers of Docker by cgroup: all, or the one of a name, an id, or what only one begins with.",
+        ),
         Kind::Events => (list(), "Past events, or with stream those to come."),
         Kind::Machine => (object(), "The machine."),
         Kind::Machinestats => (
@@ -353,7 +380,7 @@ fn has_name(kind: Kind) -> bool {
 
 /// Whether a JSON body is read.
 fn has_body(kind: Kind) -> bool {
-    matches!(kind, Kind::Containers | Kind::Subcontainers)
+    matches!(kind, Kind::Containers | Kind::Subcontainers | Kind::Docker)
 }
 
 /// The whole description.
@@ -451,6 +478,10 @@ fn responses(media: &str, schema: &Value, fails: bool) -> Value {
             "500".to_owned(),
             text("The question is wrong, or names no container."),
         );
+        responses.insert(
+            "404".to_owned(),
+            text("The runtime knows a container of this name, and it has ended."),
+        );
     }
     responses.insert(
         "400".to_owned(),
@@ -465,13 +496,13 @@ fn responses(media: &str, schema: &Value, fails: bool) -> Value {
 }
 
 fn body() -> Value {
-    let time = json!({"type": "string", "format": "date-time"});
+    let time = json!({"type": ["string", "null"], "format": "date-time"});
     json!({
         "required": false,
         "content": {"application/json": {"schema": {
-            "type": "object",
+            "type": ["object", "null"],
             "properties": {
-                "num_stats": {"type": "integer", "minimum": -1, "format": "int64", "description": "The newest so many samples; -1 for all. 60 if not given."},
+                "num_stats": {"type": ["integer", "null"], "minimum": -1, "format": "int64", "description": "The newest so many samples; -1 for all. 60 if not given."},
                 "start": time,
                 "end": time,
             },

@@ -78,21 +78,41 @@ pub(super) async fn subcontainers(
     Ok(stream::containers(headers, handlers, Form::List, write))
 }
 
-/// `docker[/<name>]`: containers that a Docker daemon told of, of which there are none.
-pub(super) fn docker(args: &str) -> Result<Response, Refusal> {
-    match args {
-        "" => Ok(answer::whole(answer::JSON, "{}")),
+/// `docker[/<name>]`: all containers of Docker by cgroup, or the one of this name.
+pub(super) async fn docker(
+    view: &View,
+    headers: &HeaderMap,
+    args: &str,
+    body: &[u8],
+) -> Result<Response, Refusal> {
+    const NAMESPACE: &str = "docker";
+    let request = info_request(body)?;
+    let handlers = match args {
+        "" => view.in_namespace(NAMESPACE),
         name if name.contains('/') => {
             let elements = name.replace('/', " ");
-            Err(Refusal::failed(format!(
+            return Err(Refusal::failed(format!(
                 "unknown request for Docker container [{elements}]"
-            )))
+            )));
         }
-        name => Err(Refusal::failed(format!(
-            "failed to get Docker container {name:?} with error: \
-             unable to find container {name:?} in \"docker\" namespace"
-        ))),
-    }
+        name => {
+            let found = view.find_in_namespace(NAMESPACE, name);
+            let handler = found.map_err(|error| {
+                let message =
+                    format!("failed to get Docker container {name:?} with error: {error}");
+                Refusal::of(&error, message)
+            })?;
+            vec![handler]
+        }
+    };
+    view.polled(&handlers, None).await;
+    let (facts, range) = (Facts::of(view), request.range());
+    let view = view.clone();
+    let write = move |handler: &Handler, out: &mut Vec<u8>| {
+        let info = view.describe(handler, range, true);
+        json::write(out, &wire::v1::ContainerInfo((&info, facts.context()))).map(|()| true)
+    };
+    Ok(stream::containers(headers, handlers, Form::Map, write))
 }
 
 /// The body of a request, as clients send it.

@@ -186,7 +186,9 @@ async fn select(
     options: &Options,
 ) -> Result<Vec<Arc<Handler>>, Refusal> {
     if let NamedBy::Runtime(namespace) = options.named_by {
-        return namespaced(namespace, name, options.recursive);
+        let handlers = namespaced(view, namespace, name, options.recursive)?;
+        view.polled(&handlers, options.max_age).await;
+        return Ok(handlers);
     }
     view.select(name, &options.request())
         .await
@@ -198,23 +200,24 @@ async fn select(
         })
 }
 
-/// The containers that a runtime told of, of which there are none.
+/// The containers that a runtime told of: the one of this name, or all.
 fn namespaced(
+    view: &View,
     namespace: &str,
     name: &ContainerName,
     recursive: bool,
 ) -> Result<Vec<Arc<Handler>>, Refusal> {
     let full = name.to_string();
     match recursive {
-        true if name.is_root() => Ok(Vec::new()),
+        true if name.is_root() => Ok(view.in_namespace(namespace)),
         true => Err(Refusal::failed(format!(
             "invalid request for docker container {full:?} with subcontainers"
         ))),
         false => {
             let short = full.strip_prefix('/').unwrap_or(&full);
-            Err(Refusal::failed(format!(
-                "unable to find container {short:?} in {namespace:?} namespace"
-            )))
+            let found = view.find_in_namespace(namespace, short);
+            let found = found.map_err(|error| Refusal::of(&error, error.to_string()))?;
+            Ok(vec![found])
         }
     }
 }
@@ -317,13 +320,21 @@ async fn processes(
 ) -> Result<Response, Refusal> {
     let failed =
         |error: &dyn std::fmt::Display| Refusal::failed(format!("process listing failed: {error}"));
+    let mut name = name.clone();
     if let NamedBy::Runtime(namespace) = options.named_by {
-        namespaced(namespace, name, false).map_err(|refusal| failed(&refusal.1))?;
+        let found = namespaced(view, namespace, &name, false)
+            .map_err(|refusal| Refusal(refusal.0, failed(&refusal.1).1))?;
+        if let Some(handler) = found.first() {
+            name = handler.name().clone();
+        }
     }
-    view.exists(name).map_err(|error| failed(&error))?;
+    view.exists(&name).map_err(|error| failed(&error))?;
     // An error would say that the semaphore is closed, which it never is.
     let _place = LISTINGS.acquire().await.map_err(|error| failed(&error))?;
-    let list = view.processes(name).await.map_err(|error| failed(&error))?;
+    let list = view
+        .processes(&name)
+        .await
+        .map_err(|error| failed(&error))?;
     let (headers, all) = (headers.clone(), name.is_root());
     Ok(in_background(move || {
         let now = Timestamp::now();

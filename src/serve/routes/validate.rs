@@ -1,6 +1,7 @@
 //! `/validate/`: whether this node is set up so that its containers can be monitored, as text.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -12,6 +13,8 @@ use crate::journal::{Journal, Mode};
 use crate::node::disks::Disk;
 use crate::node::setup::Setup;
 use crate::query::View;
+use crate::runtime::{LinkState, LinkStatus, Runtime};
+use crate::wire::time::rfc3339;
 
 /// How well something is supported, best last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub(super) fn routes(view: &View) -> BoxedFilter<(Response,)> {
 
 fn report(view: &View) -> String {
     let (version, setup, machine) = (view.version_info(), view.setup(), view.machine_info());
-    let kernel = version.kernel.as_deref();
+    let (kernel, links) = (version.kernel.as_deref(), view.links());
     let blocks = [
         (
             "Kernel version",
@@ -68,13 +71,17 @@ fn report(view: &View) -> String {
         ),
         (
             "Docker version",
-            Verdict::Unknown,
-            "Runtimes are not asked: containers are monitored by their cgroups.".to_owned(),
+            docker_verdict(&links),
+            docker_text(&links),
         ),
         (
             "Docker driver setup",
-            Verdict::Unknown,
-            "Runtimes are not asked: containers are monitored by their cgroups.".to_owned(),
+            if docker_version(&links).is_some() {
+                Verdict::Recommended
+            } else {
+                Verdict::Unknown
+            },
+            "No driver is read: figures are those of cgroups, whatever the driver.".to_owned(),
         ),
         (
             "Journal",
@@ -98,12 +105,75 @@ fn report(view: &View) -> String {
             format_args!("{title}: {}\n\t{description}\n\n", verdict.as_str()),
         );
     }
-    put(&mut text, format_args!("Inotify watches:\n\n\n"));
+    put(&mut text, format_args!("Container runtimes:\n"));
+    for link in &links {
+        put(&mut text, format_args!("\t{}\n", link_text(link)));
+    }
+    put(&mut text, format_args!("\nInotify watches:\n\n\n"));
     put(&mut text, format_args!("Managed containers:\n"));
+    let joined = view.joined();
     for handler in view.containers_within(&ContainerName::root()) {
         put(&mut text, format_args!("\t{}\n", handler.name()));
+        if let Some(identity) = joined.identity(handler.name()) {
+            let namespace = identity.runtime.namespace();
+            put(
+                &mut text,
+                format_args!("\t\tNamespace: {namespace}\n\t\tAliases:\n"),
+            );
+            for alias in identity.all_names() {
+                put(&mut text, format_args!("\t\t\t{}\n", alias.escape_debug()));
+            }
+        }
     }
     text
+}
+
+/// How the link to a runtime is doing, and since when.
+fn link_text(link: &LinkStatus) -> String {
+    let (state, since) = link.state();
+    let how = match state {
+        LinkState::Connecting => "has not answered yet".to_owned(),
+        LinkState::Absent => "not there".to_owned(),
+        LinkState::Connected { version } => format!("answers, version {version}"),
+        LinkState::Failed { why } => {
+            format!("no names, images, labels or exit codes from it: {why}")
+        }
+    };
+    format!(
+        "{} at {}: {how} (since {})",
+        link.runtime,
+        link.endpoint,
+        rfc3339(since)
+    )
+}
+
+/// The version of the first Docker that answers.
+fn docker_version(links: &[Arc<LinkStatus>]) -> Option<String> {
+    let mut dockers = links.iter().filter(|link| link.runtime == Runtime::Docker);
+    dockers.find_map(|link| match link.state().0 {
+        LinkState::Connected { version } => Some(version),
+        _ => None,
+    })
+}
+
+fn docker_verdict(links: &[Arc<LinkStatus>]) -> Verdict {
+    let version = docker_version(links);
+    match version.as_deref().and_then(major_minor) {
+        None => Verdict::Unknown,
+        Some((0, _)) => Verdict::Unsupported,
+        Some((1, 0 | 1)) => Verdict::Supported,
+        Some(_) => Verdict::Recommended,
+    }
+}
+
+fn docker_text(links: &[Arc<LinkStatus>]) -> String {
+    match docker_version(links) {
+        Some(version) => format!(
+            "Docker version is {version}. Versions >= 1.0 are supported. 1.2+ are recommended."
+        ),
+        None => "No Docker answers: containers are monitored by their cgroups, without its names."
+            .to_owned(),
+    }
 }
 
 /// Writing to text does not fail.
@@ -265,6 +335,28 @@ mod tests {
             assert_eq!(kernel_verdict(Some(version)), verdict, "{version}");
         }
         assert_eq!(kernel_verdict(None), Verdict::Unknown);
+    }
+
+    #[test]
+    fn docker_versions() {
+        let at = |version: &str| {
+            let link = LinkStatus::new(Runtime::Docker, "/run/docker.sock");
+            link.connected(version);
+            vec![link]
+        };
+        for (version, verdict) in [
+            ("1.1.3", Verdict::Supported),
+            ("1.6.3", Verdict::Recommended),
+            ("20.10.24+dfsg1", Verdict::Recommended),
+            ("1.0beta", Verdict::Supported),
+            ("0.1beta", Verdict::Unsupported),
+            ("1.6", Verdict::Unknown),
+        ] {
+            assert_eq!(docker_verdict(&at(version)), verdict, "{version}");
+        }
+        assert_eq!(docker_verdict(&[]), Verdict::Unknown);
+        let link = LinkStatus::new(Runtime::Crio, "/c.sock");
+        assert!(link_text(&link).starts_with("crio at /c.sock: has not answered yet (since "));
     }
 
     #[test]

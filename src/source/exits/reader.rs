@@ -25,6 +25,7 @@ use super::wire::{self, Answer};
 use crate::cgroup::hierarchy::Controller;
 use crate::cgroup::{ContainerName, Hierarchies, HierarchyId, members};
 use crate::self_metrics::SelfMetrics;
+use crate::source::{FileChange, SourceEvent};
 use crate::units::NS_PER_US;
 
 /// Room for messages in the kernel: a burst of some ten thousand exits.
@@ -108,8 +109,12 @@ pub struct Moves {
 }
 
 impl Moves {
-    /// Somebody moved a process into this container. Never waits; what is too much is left out.
-    pub fn into(&self, name: &ContainerName) {
+    /// Takes note if somebody moved a process into a container. Never waits; what is too much is left
+    /// out.
+    pub fn notice(&self, event: &SourceEvent) {
+        let SourceEvent::File(name, FileChange::Members) = event else {
+            return;
+        };
         match self.sender.try_send(name.clone()) {
             Ok(()) => {
                 let _ = self.wake.write(1);

@@ -1,14 +1,17 @@
 //! The shapes of a kubelet: `/stats/summary` and `/metrics/resource`, for agents that read those.
 //!
-//! Pods and containers are told by uid and id, which are in their cgroup paths; their names are not.
+//! Pods and containers are found by their cgroup paths, which have the pod's uid and the container's id.
+//! Their names are what a runtime told; without one, uid and id stand in their places.
 
 pub mod resource;
 pub mod summary;
 
 use std::collections::BTreeMap;
 
-use crate::cgroup::pod::{PodCgroup, is_pods_root};
+use crate::cgroup::path::PodUid;
+use crate::cgroup::{CgroupKind, CgroupPath, ContainerName};
 use crate::query::{ContainerInfo, CpuCounters, CpuRates};
+use crate::runtime;
 use crate::units::{Limit, Timestamp};
 
 /// A cgroup and how fast it uses CPU time now.
@@ -27,6 +30,10 @@ impl Member {
             before.get_or_insert_default().set(sample);
         });
         Self { info, rates }
+    }
+
+    fn started(&self) -> Option<Timestamp> {
+        started(&self.info)
     }
 
     /// Memory that it may still use, bytes, where there is a limit.
@@ -56,10 +63,53 @@ impl Member {
 /// A pod.
 #[derive(Debug, Default)]
 pub struct Pod {
+    /// Its name and namespace, if a runtime told.
+    named: Option<runtime::Pod>,
     /// Its own cgroup.
     own: Option<Member>,
-    /// Its containers by id, the one that holds its namespaces among them.
+    /// Its containers, by their names in the pod, or by id where no runtime told.
     containers: BTreeMap<String, Member>,
+    /// What holds its namespaces, where a runtime told which of its containers that is.
+    sandbox: Option<Member>,
+}
+
+impl Pod {
+    fn name(&self) -> Option<&str> {
+        self.named.as_ref().map(|named| &*named.name)
+    }
+
+    fn namespace(&self) -> &str {
+        self.named.as_ref().map_or("", |named| &named.namespace)
+    }
+
+    /// Takes in the cgroup of a container with this id.
+    fn add(&mut self, id: &str, info: ContainerInfo) {
+        let identity = info.identity.clone();
+        let named = identity.as_ref().and_then(|identity| identity.pod.as_ref());
+        if let Some(named) = named {
+            self.named.get_or_insert_with(|| named.clone());
+        }
+        if identity
+            .as_ref()
+            .is_some_and(|identity| identity.is_sandbox)
+        {
+            self.sandbox = Some(Member::new(info));
+            return;
+        }
+        let name = named.and_then(|named| named.container.clone());
+        let name = name.unwrap_or_else(|| id.to_owned());
+        // A container that was started again may have its predecessor beside it for a moment.
+        let newer = |known: &Member| known.started() < started(&info);
+        if self.containers.get(&name).is_none_or(newer) {
+            self.containers.insert(name, Member::new(info));
+        }
+    }
+}
+
+/// When it was started, as its runtime told, else when its cgroup was made.
+fn started(info: &ContainerInfo) -> Option<Timestamp> {
+    let told = info.identity.as_ref().and_then(|identity| identity.started);
+    told.or(info.spec.created_at)
 }
 
 /// A node and its pods.
@@ -84,7 +134,7 @@ const SYSTEM: [(&str, &str); 6] = [
 
 /// The name of a system container; `None` for any other cgroup.
 fn system_name(info: &ContainerInfo) -> Option<&'static str> {
-    if is_pods_root(&info.name) {
+    if CgroupPath::of(&info.name).kind == CgroupKind::Pods(None) {
         return Some("pods");
     }
     SYSTEM
@@ -93,14 +143,24 @@ fn system_name(info: &ContainerInfo) -> Option<&'static str> {
         .map(|(_, name)| *name)
 }
 
+/// The pod that a cgroup is, or is a container of; and that container's id.
+fn of_pod(name: &ContainerName) -> Option<(PodUid<'_>, Option<&str>)> {
+    let path = CgroupPath::of(name);
+    match path.kind {
+        CgroupKind::Pod(uid) => Some((uid, None)),
+        CgroupKind::Container { id, .. } => Some((path.pod?, Some(id))),
+        _ => None,
+    }
+}
+
 /// Whether a container of this name is part of the answers.
-pub fn is_told(name: &crate::cgroup::ContainerName) -> bool {
+pub fn is_told(name: &ContainerName) -> bool {
     name.is_root()
-        || is_pods_root(name)
+        || CgroupPath::of(name).kind == CgroupKind::Pods(None)
         || SYSTEM
             .iter()
             .any(|(path, _)| path.as_bytes() == name.as_bytes())
-        || PodCgroup::of(name).is_some()
+        || of_pod(name).is_some()
 }
 
 impl Node {
@@ -119,13 +179,11 @@ impl Node {
             self.root = Some(Member::new(info));
         } else if let Some(name) = system_name(&info) {
             self.system.insert(name, Member::new(info));
-        } else if let Some(of) = PodCgroup::of(&info.name) {
-            let pod = self.pods.entry(of.uid).or_default();
-            match of.container {
+        } else if let Some((uid, id)) = of_pod(&info.name.clone()) {
+            let pod = self.pods.entry(uid.to_string()).or_default();
+            match id {
                 None => pod.own = Some(Member::new(info)),
-                Some(id) => {
-                    pod.containers.insert(id, Member::new(info));
-                }
+                Some(id) => pod.add(id, info),
             }
         }
     }

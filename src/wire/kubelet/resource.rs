@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::{Member, Node};
+use super::{Member, Node, Pod};
 use crate::cgroup::Sample;
 use crate::units::NS_PER_SEC;
 
@@ -26,7 +26,7 @@ const SWAP: fn(&Member, &Sample) -> Option<f64> =
 const SWAP_LIMIT: fn(&Member, &Sample) -> Option<f64> =
     |member, sample| Some((member.swap_available_bytes()? + sample.memory.swap_bytes?) as f64);
 const STARTED: fn(&Member, &Sample) -> Option<f64> =
-    |member, _| Some(member.info.spec.created_at?.as_secs_f64());
+    |member, _| Some(member.started()?.as_secs_f64());
 
 const fn family(
     name: &'static str,
@@ -121,15 +121,19 @@ const POD: [Family; 3] = [
     ),
 ];
 
-/// The page. Ids and uids stand where names belong: the names are not in the cgroups.
+/// The page. Ids and uids stand where names belong that no runtime told.
 pub fn page(node: &Node) -> String {
     let mut out = String::with_capacity(4096);
     for family in &CONTAINER {
         write_family(&mut out, family, |emit| {
             for (uid, pod) in &node.pods {
-                for (id, member) in &pod.containers {
+                for (name, member) in &pod.containers {
                     emit(
-                        &format!("{{container=\"{id}\",namespace=\"\",pod=\"{uid}\"}}"),
+                        &format!(
+                            "{{container=\"{}\",{}}}",
+                            escaped(name),
+                            pod_labels(uid, pod)
+                        ),
                         member,
                     );
                 }
@@ -147,7 +151,7 @@ pub fn page(node: &Node) -> String {
         write_family(&mut out, family, |emit| {
             for (uid, pod) in &node.pods {
                 if let Some(own) = &pod.own {
-                    emit(&format!("{{namespace=\"\",pod=\"{uid}\"}}"), own);
+                    emit(&format!("{{{}}}", pod_labels(uid, pod)), own);
                 }
             }
         });
@@ -164,6 +168,19 @@ pub fn page(node: &Node) -> String {
          # TYPE resource_scrape_error gauge\nresource_scrape_error {failed}\n"
     );
     out
+}
+
+/// The labels of a pod.
+fn pod_labels(uid: &str, pod: &Pod) -> String {
+    let (namespace, name) = (escaped(pod.namespace()), escaped(pod.name().unwrap_or(uid)));
+    format!("namespace=\"{namespace}\",pod=\"{name}\"")
+}
+
+/// Kubernetes lets none of these characters into names, but it is not who told.
+fn escaped(name: &str) -> String {
+    name.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 /// A family with its samples; nothing if it has none.

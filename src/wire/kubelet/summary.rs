@@ -57,7 +57,7 @@ objects! {
     }
 
     struct PodStats<'a>(((&'a String, &'a Pod), Scope<'a>)) |view| {
-        "podRef" => Some(PodRef(view.0.0)),
+        "podRef" => Some(PodRef(view.0)),
         "startTime" => Some(Time(view.0.1.own.as_ref().and_then(|own| own.info.spec.created_at))),
         "containers" => Some(List(|| {
             view.0.1.containers.iter().map(move |(id, member)| ContainerStats((id, member, view.1)))
@@ -66,21 +66,21 @@ objects! {
         "memory" => view.0.1.own.as_ref().and_then(memory),
         "io" => view.1.full(view.0.1.own.as_ref().and_then(io)),
         // The pod's own cgroup has no process to look through: its containers share its network.
-        "network" => view.1.full(view.0.1.containers.values().find_map(network)),
+        "network" => view.1.full(view.0.1.sandbox.iter().chain(view.0.1.containers.values()).find_map(network)),
         "process_stats" => view.1.full(view.0.1.own.as_ref().and_then(processes)),
         "swap" => view.0.1.own.as_ref().and_then(swap),
     }
 
-    /// The name and the namespace are not known.
-    struct PodRef<'a>(&'a str) |uid| {
-        "name" => Some(""),
-        "namespace" => Some(""),
-        "uid" => Some(uid),
+    /// Name and namespace are empty where no runtime told.
+    struct PodRef<'a>((&'a String, &'a Pod)) |pod| {
+        "name" => Some(pod.1.name().unwrap_or_default()),
+        "namespace" => Some(pod.1.namespace()),
+        "uid" => Some(pod.0.as_str()),
     }
 
     struct ContainerStats<'a>((&'a str, &'a Member, Scope<'a>)) |view| {
         "name" => Some(view.0),
-        "startTime" => Some(Time(view.1.info.spec.created_at)),
+        "startTime" => Some(Time(view.1.started())),
         "cpu" => cpu(view.1),
         "memory" => memory(view.1),
         "io" => view.2.full(io(view.1)),

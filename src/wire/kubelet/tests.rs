@@ -53,6 +53,8 @@ fn info(name: &str, network: bool) -> ContainerInfo {
         }),
         oom_kills: 0,
         layer: Vec::new(),
+        identity: None,
+        is_elsewhere: false,
         stats: ring.series(Range::default()),
         latest: Some(sample),
     }

@@ -12,6 +12,8 @@ objects! {
         "usage" => Some(Usage(sample)),
         "cfs" => Some(Cfs(&sample.cpu)),
         "schedstat" => Some(SchedStat(&sample.sched)),
+        "load_average" => sample.load.average_milli,
+        "load_d_average" => sample.load.d_average_milli,
         "psi" => Some(Psi(&sample.cpu_pressure)),
     }
 

@@ -3,8 +3,10 @@
 pub mod cpu;
 pub mod fs;
 pub mod history;
+pub mod identity;
 pub mod io;
 pub mod limit;
+pub mod load;
 pub mod memory;
 pub mod name;
 pub mod network;

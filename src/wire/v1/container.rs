@@ -8,13 +8,17 @@ use super::stats::ContainerStats;
 use crate::cgroup::ContainerName;
 use crate::query;
 use crate::wire::object::{objects, unless_empty};
+use crate::wire::shared::identity::Aliases;
 use crate::wire::shared::name::Name;
 use crate::wire::shared::{Context, history};
 
 objects! {
     /// A container with its history.
     pub struct ContainerInfo<'a>((&'a query::ContainerInfo, Context<'a>)) |view| {
+        "id" => view.0.identity.as_ref().map(|identity| identity.id.as_str()),
         "name" => Some(Name(&view.0.name)),
+        "aliases" => view.0.identity.as_deref().map(Aliases),
+        "namespace" => view.0.identity.as_ref().map(|identity| identity.runtime.namespace()),
         "subcontainers" => unless_empty(&view.0.subcontainers).map(References),
         "spec" => Some(ContainerSpec(view)),
         "stats" => (!view.0.stats.is_empty()).then_some(History(view)),

@@ -49,6 +49,8 @@ fn info(name: &str, spec: Spec, samples: &[Sample]) -> query::ContainerInfo {
         spec: Arc::new(spec),
         oom_kills: 0,
         layer: Vec::new(),
+        identity: None,
+        is_elsewhere: false,
         stats: ring.series(Range::default()),
         latest: samples.last().cloned(),
     }

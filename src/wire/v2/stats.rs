@@ -8,6 +8,7 @@ use crate::wire::shared::cpu::{Cpu, CpuInst};
 use crate::wire::shared::fs::{self, LayerTotals, List, MachineFsStats};
 use crate::wire::shared::history::Point;
 use crate::wire::shared::io::DiskIo;
+use crate::wire::shared::load::Tasks;
 use crate::wire::shared::memory::{Hugetlb, Memory};
 use crate::wire::shared::network::{Interfaces, Tcp, TcpAdvanced, Udp, shown};
 use crate::wire::shared::processes::{self, Processes};
@@ -25,6 +26,7 @@ objects! {
         "network" => network(point).map(|(network, sockets)| Network((Some(network), sockets))),
         "processes" => processes::shown(point),
         "filesystem" => fs::layer(point).map(LayerTotals),
+        "load_stats" => point.sample.load.running.map(|_| Tasks(&point.sample.load)),
         "resctrl" => Some(Empty {}),
     }
 
@@ -46,8 +48,8 @@ objects! {
         "processes" => Some(Processes(point)),
         "has_filesystem" => Some(fs::shown(point).is_some()),
         "filesystem" => fs::shown(point),
-        "has_load" => Some(false),
-        "load_stats" => Some(Empty {}),
+        "has_load" => Some(point.sample.load.running.is_some()),
+        "load_stats" => Some(Tasks(&point.sample.load)),
         "has_custom_metrics" => Some(false),
         "resctrl" => Some(Empty {}),
     }
@@ -60,6 +62,7 @@ objects! {
         "memory" => Some(Memory(point.sample)),
         "network" => network(point).map(|(network, sockets)| Network((Some(network), sockets))),
         "filesystem" => fs::of_node(point).map(|table| List(table, MachineFsStats)),
+        "load_stats" => point.sample.load.running.map(|_| Tasks(&point.sample.load)),
     }
 
     /// The network of a container; v2.0 has the object also if there is none.

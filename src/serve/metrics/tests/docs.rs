@@ -20,6 +20,7 @@ fn every_family_is_documented_as_it_is() {
     let page = page_of(vec![
         container("/", spec(), full(1)),
         container("/a", spec(), full(1)),
+        known(&its_cgroup(), spec(), full(1), Some(identity())),
     ]);
     let found = labels(&page);
     let mut rows = table("Families of containers");

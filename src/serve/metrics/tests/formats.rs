@@ -285,8 +285,8 @@ fn kinds_switch_families() {
             kinds: KindSet::of(kinds),
             ..Options::default()
         };
-        let containers = ["/", "/a"].map(|name| container(name, spec(), full(1)));
-        page_with(containers.into(), &options)
+        let named = known(&its_cgroup(), spec(), full(1), Some(identity()));
+        page_with(vec![container("/", spec(), full(1)), named], &options)
     };
     for kind in MetricKind::ALL {
         let with = page(&[kind]);

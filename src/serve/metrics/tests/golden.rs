@@ -155,6 +155,7 @@ fn page(files: Files, v1: bool) -> String {
         per_cpu: true,
         huge_page_sizes: vec![2 << 20],
         network: true,
+        load: true,
     };
     let plan = Arc::new(Plan::new(Arc::new(hierarchies), &options));
     let name = ContainerName::from_request("/box");
@@ -168,7 +169,8 @@ fn page(files: Files, v1: bool) -> String {
     sample.timestamp = Timestamp(T);
     let mut spec = cgroup.read_spec(&mut context);
     spec.created_at = Some(Timestamp(T));
-    let container = Container::new(name, Arc::new(spec), sample, 4, None);
+    let labels = LabelSet::of(&name, None, None, &LabelChoice::default());
+    let container = Container::new(Arc::new(labels), name, Arc::new(spec), sample, 4, None);
     let page = page_with(vec![container], &everything());
     // cgauge's own figures depend on time.
     let is_own = |line: &str| {

@@ -288,19 +288,7 @@ pub(super) const REFERENCE: [(&str, &str, &[&str]); 124] = [
 ];
 
 /// Families of it that are left out, with the reason, as the table of `docs/metrics.md` has them.
-pub(super) const OMITTED: [(&str, &str); 14] = [
-    (
-        "container_cpu_load_average_10s",
-        "always 0 there without the load reader, which needs cgroup v1 and netlink; use container_pressure_cpu_*",
-    ),
-    (
-        "container_cpu_load_d_average_10s",
-        "as container_cpu_load_average_10s",
-    ),
-    (
-        "container_health_state",
-        "known by a container runtime alone",
-    ),
+pub(super) const OMITTED: [(&str, &str); 10] = [
     ("container_llc_occupancy_bytes", "resctrl: special hardware"),
     (
         "container_memory_bandwidth_bytes",
@@ -329,10 +317,6 @@ pub(super) const OMITTED: [(&str, &str); 14] = [
     (
         "container_referenced_bytes",
         "needs writes into the monitored processes, which slows them down",
-    ),
-    (
-        "container_tasks_state",
-        "always 0 there without the load reader",
     ),
     ("machine_nvm_avg_power_budget_watts", "always 0 there"),
     ("machine_nvm_capacity", "always 0 there"),

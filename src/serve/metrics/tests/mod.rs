@@ -28,6 +28,7 @@ use crate::node::disks::Disk;
 use crate::node::memory::MemoryOfType;
 use crate::node::{Filesystems, FsTable};
 use crate::node::{MachineInfo, VersionInfo};
+use crate::runtime::{Health, Identity, Image, LinkError, LinkStatus, Pod, Runtime, State};
 use crate::self_metrics::{KmsgState, SelfMetrics};
 use crate::units::{Limit, Timestamp};
 use known::{OMITTED, REFERENCE};
@@ -144,6 +145,12 @@ fn bytes_with(containers: Vec<Container>, options: &Options, format: Format) -> 
     page.process = Process::read();
     page.set_workloads(vec![workload("/a", 2, 3), workload("/b", 1, 0)]);
     page.filesystems = Some(filesystems());
+    page.show_runtimes_containers(vec![Arc::new(identity()), Arc::new(ended())]);
+    page.links = links();
+    page.names = Some(NameCounts {
+        held: 2,
+        dropped: 0,
+    });
     page.encode(format)
 }
 
@@ -178,6 +185,21 @@ fn totals_of_workloads_are_few_and_outlive_containers() {
     );
 }
 
+/// A runtime that answers, one that does not, and one that is not there.
+fn links() -> Vec<Arc<LinkStatus>> {
+    let docker = LinkStatus::new(Runtime::Docker, "/run/docker.sock");
+    docker.asked();
+    docker.event();
+    docker.connected("1.2.3");
+    let crio = LinkStatus::new(Runtime::Crio, "/run/crio.sock");
+    crio.failed(&LinkError::Closed {
+        endpoint: crio.endpoint.clone(),
+    });
+    let podman = LinkStatus::new(Runtime::Podman, "/run/podman.sock");
+    podman.absent();
+    vec![docker, podman, crio]
+}
+
 /// The file systems of a made-up node: one on a disk, one in memory.
 fn filesystems() -> Arc<FsTable> {
     static TABLE: std::sync::LazyLock<Arc<FsTable>> = std::sync::LazyLock::new(|| {
@@ -198,14 +220,64 @@ fn filesystems() -> Arc<FsTable> {
 }
 
 fn container(name: &str, spec: Spec, sample: Sample) -> Container {
-    Container::new(
-        ContainerName::from_request(name),
-        Arc::new(spec),
-        sample,
-        0,
-        Some(Timestamp(T)),
-    )
-    .with_layer((name != "/").then(|| Arc::new(usage(T))))
+    known(name, spec, sample, None)
+}
+
+/// A container, and who it is.
+fn known(name: &str, spec: Spec, sample: Sample, identity: Option<Identity>) -> Container {
+    let has_layer = name != "/";
+    let name = ContainerName::from_request(name);
+    let pod = identity.as_ref().and_then(|identity| identity.pod.as_ref());
+    let labels = LabelSet::of(&name, identity.as_ref(), pod, &LabelChoice::default());
+    let created = Some(Timestamp(T));
+    Container::new(Arc::new(labels), name, Arc::new(spec), sample, 0, created)
+        .known(identity.map(Arc::new))
+        .with_layer(has_layer.then(|| Arc::new(usage(T))))
+}
+
+const ID: &str = "6bb9be375ebd1e839c247dd4b7cfda520873ee770be37bb7084031847b25fcd4";
+
+/// The cgroup of [`identity`]'s container.
+fn its_cgroup() -> String {
+    format!("/kubepods/burstable/pod1b9f2e0a-5c3d/{ID}")
+}
+
+/// A container of which everything is known.
+fn identity() -> Identity {
+    let text = |text: &str| Some(text.to_owned());
+    Identity {
+        name: text("web"),
+        image: Some(Image {
+            reference: "sample/busybox:1".into(),
+            digest: text("sha256:77"),
+        }),
+        oci_runtime: text("runc"),
+        created: Some(Timestamp(T - 2_000_000_000)),
+        started: Some(Timestamp(T - 1_000_000_000)),
+        health: Some(Health::Healthy),
+        restart_count: Some(3),
+        state: Some(State::Running),
+        pod: Some(Pod {
+            name: "front".into(),
+            namespace: "shop".into(),
+            uid: "1b9f2e0a-5c3d".into(),
+            container: text("web"),
+        }),
+        ..Identity::new(Runtime::Cri, ID)
+    }
+}
+
+/// The same, ended.
+fn ended() -> Identity {
+    Identity {
+        id: "0".repeat(64),
+        state: Some(State::Exited {
+            code: Some(137),
+            reason: Some("OOMKilled".into()),
+            finished: Some(Timestamp(T)),
+        }),
+        ..identity()
+    }
 }
 
 fn spec() -> Spec {
@@ -264,7 +336,17 @@ fn types(page: &str) -> BTreeMap<&str, &str> {
 /// The names of the labels that samples of each family have, but for those of every container and of
 /// the machine.
 fn labels(page: &str) -> BTreeMap<String, BTreeSet<String>> {
-    const BASE: [&str; 4] = ["id", "boot_id", "machine_id", "system_uuid"];
+    const BASE: [&str; 9] = [
+        "boot_id",
+        "container",
+        "id",
+        "image",
+        "machine_id",
+        "name",
+        "namespace",
+        "pod",
+        "system_uuid",
+    ];
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, labels, _) in read(page) {
         let names = labels.into_keys().filter(|name| !BASE.contains(&&**name));
@@ -278,6 +360,7 @@ fn every_family_of_the_reference_is_there_with_its_type_and_labels() {
     let page = page_of(vec![
         container("/", spec(), full(1)),
         container("/a", spec(), full(1)),
+        known(&its_cgroup(), spec(), full(1), Some(identity())),
     ]);
     let (types, labels) = (types(&page), labels(&page));
     let omitted: BTreeSet<&str> = OMITTED.iter().map(|row| row.0).collect();
@@ -569,7 +652,8 @@ proptest! {
         if let Some(network) = &mut sample.network {
             network.interfaces[0].0 = nic.as_str().into();
         }
-        let page = page_of(vec![Container::new(name, Arc::default(), sample, 0, None)]);
+        let labels = LabelSet::of(&name, None, None, &LabelChoice::default());
+        let page = page_of(vec![Container::new(Arc::new(labels), name, Arc::default(), sample, 0, None)]);
         // A carriage return is no line end of this format.
         let samples = read(&page);
         let ids: BTreeSet<&String> = samples.iter().filter_map(|sample| sample.1.get("id")).collect();

@@ -21,7 +21,8 @@ use crate::serve::routes::api::{Kind, VERSIONS};
 
 const PRESSURE: &str = "some avg10=1.50 avg60=0.25 avg300=0.00 total=1234\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=234\n";
 
-const V2: [(&str, &str); 24] = [
+const V2: [(&str, &str); 25] = [
+    ("cgroup.threads", "7\n"),
     (
         "memory.numa_stat",
         "anon N0=49152\nfile N0=8388608\nunevictable N0=0\n",
@@ -63,7 +64,8 @@ const V2: [(&str, &str); 24] = [
     ("pids.max", "100\n"),
 ];
 
-const V1: [(&str, &str); 35] = [
+const V1: [(&str, &str); 36] = [
+    ("cpu/tasks", "7\n"),
     (
         "memory/memory.numa_stat",
         "file=2048 N0=2048\nanon=12 N0=12\nunevictable=0 N0=0\nhierarchical_file=2049 N0=2049\nhierarchical_anon=13 N0=13\nhierarchical_unevictable=1 N0=1\n",
@@ -186,6 +188,8 @@ fn node() -> TestTree {
         .file("proc/7/schedstat", "103973341 14628161 433\n")
         .file("proc/7/limits", "Max open files 1024 4096 files\n")
         .file("proc/7/fd/0", "")
+        // Not enough of it for a list of processes, whose times would change.
+        .file("proc/7/stat", "7 (sh) S 1")
         .cpu(0, 0, 0, "0");
     tree
 }
@@ -218,6 +222,7 @@ async fn answers(name: &str, files: &[(&str, &str)]) {
             per_cpu: true,
             huge_page_sizes: vec![2 << 20],
             network: true,
+            load: true,
         });
     let monitor = monitor.kmsg(None).start().await.unwrap();
     timeout(PATIENCE, monitor.view().ready()).await.unwrap();

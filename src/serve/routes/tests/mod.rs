@@ -16,9 +16,11 @@ use tower_service::Service;
 
 use super::{Options, all};
 use crate::monitor::Monitor;
+use crate::runtime::RuntimeSettings;
 
 mod golden;
 mod hostile;
+mod named;
 mod openapi;
 mod v2;
 
@@ -78,14 +80,20 @@ fn make_cgroup(at: &Path, usage: u64) {
 
 impl Site {
     async fn new() -> Self {
+        Self::with(&[("a", 1_500_000), ("a/b \"<c>", 7), ("ab", 8)]).await
+    }
+
+    /// With these cgroups below the root, and microseconds of CPU time that they used.
+    async fn with(cgroups: &[(&str, u64)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         make_cgroup(root.path(), 9_000_000);
-        make_cgroup(&root.path().join("a"), 1_500_000);
-        make_cgroup(&root.path().join("a/b \"<c>"), 7);
-        make_cgroup(&root.path().join("ab"), 8);
+        for (name, usage) in cgroups {
+            make_cgroup(&root.path().join(name), *usage);
+        }
         let monitor = Monitor::builder()
             .cgroup_root(root.path())
             .kmsg(None)
+            .runtimes(RuntimeSettings::none())
             .start()
             .await
             .unwrap();

@@ -1,25 +1,28 @@
 //! Reading one container: its directories, its files, one sample at a time.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod beside;
+mod directory;
+mod settings;
+
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::stat::{fstat, fstatat};
+use nix::sys::stat::fstat;
 
+use self::directory::{Directory, Handle};
 use super::error::{Failure, ReadError};
-use super::file::{FdBudget, Keep, Kept, ReadBuffer, open_directory, open_in};
-use super::hierarchy::{Controller, HierarchyId, Mode};
+use super::file::{FdBudget, Keep, Kept, ReadBuffer, open_directory};
+use super::hierarchy::{HierarchyId, Mode};
 use super::kind::MetricKind;
-use super::members::{self, SchedTotals};
+use super::load::LoadAverage;
+use super::members::SchedTotals;
 use super::name::ContainerName;
 use super::network::{Interfaces, Member, NetworkNamespaces};
 use super::plan::{File, Parsed, Parser, Plan};
-use super::sockets::SOCKET_KINDS;
-use super::spec::{MemorySpec, Spec};
 use super::stats::Sample;
-use super::{v1, v2};
 use crate::units::Timestamp;
 
 /// After how many polls a file that was not there is looked for again: controllers can be switched on
@@ -93,24 +96,7 @@ pub struct Cgroup {
     clock: Instant,
     member: Member,
     sched: SchedTotals,
-}
-
-/// A directory of the container in one hierarchy.
-#[derive(Debug)]
-struct Directory {
-    inode: u64,
-    /// Opened when files are opened in it, and the inode compared. Kept, if the budget allows, until
-    /// it has not been needed for a while: while all of its files are open, it is not.
-    handle: Option<Handle>,
-    /// Whether it was needed in this poll, and the poll at which it was last.
-    needed: bool,
-    needed_at: u32,
-}
-
-#[derive(Debug)]
-enum Handle {
-    Kept(Kept),
-    ForNow(OwnedFd),
+    load: LoadAverage,
 }
 
 #[derive(Debug, Default)]
@@ -146,6 +132,7 @@ impl Cgroup {
             clock: Instant::now(),
             member: Member::default(),
             sched: SchedTotals::default(),
+            load: LoadAverage::default(),
         }
     }
 
@@ -285,6 +272,9 @@ impl Cgroup {
         if plan.kinds.contains(MetricKind::Sched) {
             self.read_sched(context, out);
         }
+        if plan.load {
+            self.read_load(context, out);
+        }
         self.end_poll();
         if found { Outcome::Read } else { Outcome::Gone }
     }
@@ -413,169 +403,6 @@ impl Cgroup {
         }
         exists
     }
-
-    fn read_network(&mut self, context: &mut ReadContext, out: &mut Sample) {
-        let started = Instant::now();
-        let (directories, plan, name) = (&mut self.directories, &self.plan, &self.name);
-        let namespaces = Arc::clone(&context.namespaces);
-        let find = |buffer: &mut ReadBuffer| {
-            if name.is_root() {
-                return namespaces.host_member();
-            }
-            let (hierarchy, directory) = directories
-                .iter_mut()
-                .zip(0_u8..)
-                .find_map(|(found, id)| Some((HierarchyId(id), found.as_mut()?)))?;
-            let fd = directory.open(name, plan, hierarchy, "cgroup.procs").ok()?;
-            first_pid(buffer.read(fd).ok()?)
-        };
-        out.network = self.member.read(
-            &namespaces,
-            name.is_root(),
-            &mut context.buffer,
-            &mut context.spare,
-            find,
-        );
-        self.plan.network_cost.record(started.elapsed());
-        let kinds = self.plan.kinds;
-        if SOCKET_KINDS.iter().any(|kind| kinds.contains(kind)) {
-            let started = Instant::now();
-            let found = self.member.found().and_then(|(process, namespace)| {
-                namespaces.sockets(namespace, process, self.name.is_root(), kinds)
-            });
-            out.sockets = found.map(|sockets| Box::new((*sockets).clone()));
-            self.plan.sockets_cost.record(started.elapsed());
-        }
-    }
-
-    /// The hierarchy in which the container's processes are looked for.
-    fn first_hierarchy(&self) -> Option<HierarchyId> {
-        let at = self.directories.iter().position(Option::is_some)?;
-        u8::try_from(at).ok().map(HierarchyId)
-    }
-
-    fn read_processes(&mut self, context: &mut ReadContext, out: &mut Sample) {
-        let started = Instant::now();
-        let Some(hierarchy) = self.first_hierarchy() else {
-            return;
-        };
-        let Some(directory) = &mut self.directories[hierarchy.index()] else {
-            return;
-        };
-        let Ok(fd) = directory.open(&self.name, &self.plan, hierarchy, "cgroup.procs") else {
-            return;
-        };
-        let Ok(text) = context.buffer.read_records(fd) else {
-            return;
-        };
-        let pids: Vec<u32> = members::pids(text).collect();
-        out.processes = members::processes(context.namespaces.procfs(), &pids);
-        self.plan.processes_cost.record(started.elapsed());
-    }
-
-    fn read_sched(&mut self, context: &mut ReadContext, out: &mut Sample) {
-        let started = Instant::now();
-        let Some(hierarchy) = self.first_hierarchy() else {
-            return;
-        };
-        let path = self.name.below(&self.plan.hierarchies.get(hierarchy).root);
-        let pids = members::pids_below(&path);
-        out.sched = self.sched.read(context.namespaces.procfs(), &pids);
-        self.plan.sched_cost.record(started.elapsed());
-    }
-
-    /// Reads the settings, and when the cgroup was made.
-    pub fn read_spec(&mut self, context: &mut ReadContext) -> Spec {
-        let plan = Arc::clone(&self.plan);
-        let hierarchies = &plan.hierarchies;
-        let buffer = &mut context.buffer;
-        let created_at = self.created_at();
-        let present: Vec<bool> = self.directories.iter().map(Option::is_some).collect();
-        let mut text = |hierarchy: HierarchyId, name: &str| {
-            let directory = self.directories[hierarchy.index()].as_mut()?;
-            let fd = directory.open(&self.name, &plan, hierarchy, name).ok()?;
-            buffer.read(fd).ok().map(<[u8]>::to_vec)
-        };
-        let has = |controller| {
-            hierarchies
-                .of(controller)
-                .is_some_and(|id| present[id.index()])
-        };
-        let mut spec = match (hierarchies.mode, hierarchies.unified()) {
-            (Mode::V2, Some(unified)) => v2::spec::read(|name| text(unified, name)),
-            _ => v1::spec::read(has, |controller: Controller, name| {
-                text(hierarchies.of(controller)?, name)
-            }),
-        };
-        if self.name.is_root() && spec.memory.is_none() && hierarchies.mode == Mode::V2 {
-            spec.memory = Some(MemorySpec::default());
-        }
-        spec.created_at = created_at;
-        self.end_poll();
-        spec
-    }
-
-    /// The oldest modification time of what the kernel made with the cgroup. The kernel stamps these
-    /// when they are first looked at, so this is right only for those seen early; there is no better.
-    fn created_at(&mut self) -> Option<Timestamp> {
-        let mut oldest: Option<Timestamp> = None;
-        let plan = Arc::clone(&self.plan);
-        for (directory, id) in self.directories.iter_mut().zip((0_u8..).map(HierarchyId)) {
-            let Some(directory) = directory else { continue };
-            let Ok(handle) = directory.handle(&self.name, &plan, id) else {
-                continue;
-            };
-            let of_directory = fstat(handle).ok();
-            let of_file = ["cgroup.clone_children", "cgroup.events"]
-                .iter()
-                .find_map(|&name| fstatat(handle, name, nix::fcntl::AtFlags::empty()).ok());
-            for stat in of_directory.into_iter().chain(of_file) {
-                let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-                let time = UNIX_EPOCH
-                    + Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
-                let time = Timestamp::from(time);
-                oldest = Some(oldest.map_or(time, |known| known.min(time)));
-            }
-        }
-        oldest
-    }
-}
-
-impl Directory {
-    /// The open directory, opened now if it is not.
-    fn handle(
-        &mut self,
-        name: &ContainerName,
-        plan: &Plan,
-        hierarchy: HierarchyId,
-    ) -> Result<BorrowedFd<'_>, Errno> {
-        let handle = match self.handle.take() {
-            Some(handle) => handle,
-            None => {
-                let opened = open_directory(&name.below(&plan.hierarchies.get(hierarchy).root))?;
-                if fstat(&opened)?.st_ino != self.inode {
-                    return Err(Errno::ENOENT);
-                }
-                Handle::ForNow(opened)
-            }
-        };
-        self.needed = true;
-        let handle: &Handle = self.handle.insert(handle);
-        Ok(match handle {
-            Handle::Kept(kept) => kept.as_fd(),
-            Handle::ForNow(fd) => fd.as_fd(),
-        })
-    }
-
-    fn open(
-        &mut self,
-        name: &ContainerName,
-        plan: &Plan,
-        hierarchy: HierarchyId,
-        file: &str,
-    ) -> Result<OwnedFd, Errno> {
-        open_in(self.handle(name, plan, hierarchy)?, file)
-    }
 }
 
 fn open_file(
@@ -602,17 +429,5 @@ fn parse(
     })
 }
 
-/// The first process of a `cgroup.procs`. Zero stands for a process outside of our pid namespace.
-fn first_pid(text: &[u8]) -> Option<u32> {
-    let line = text.split(|&byte| byte == b'\n').next()?;
-    std::str::from_utf8(line)
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-        .filter(|&pid| pid != 0)
-}
-
 #[cfg(test)]
-#[path = "container_tests.rs"]
 mod tests;

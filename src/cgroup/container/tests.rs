@@ -118,3 +118,37 @@ fn a_file_that_appears_later_is_found() {
     }
     assert_eq!(sample.memory.peak_bytes, Some(8192));
 }
+
+#[test]
+fn the_network_of_a_container_is_found_through_the_cgroups_that_runtimes_make_in_it() {
+    let mut tree = Tree::new();
+    let found = Hierarchies::detect(
+        Path::new("/proc"),
+        Path::new("/"),
+        Some(tree.directory.path()),
+    );
+    let options = ReadOptions {
+        network: true,
+        ..ReadOptions::default()
+    };
+    tree.plan = Arc::new(Plan::new(Arc::new(found.unwrap()), &options));
+    let own = std::process::id().to_string();
+    let id = "ab".repeat(32);
+    let podman = format!("machine.slice/libpod-{id}.scope");
+    for (at, procs) in [
+        (podman.clone(), ""),
+        (format!("{podman}/container"), &own),
+        ("some.scope".to_owned(), ""),
+        ("some.scope/container".to_owned(), &own),
+    ] {
+        tree.put(&at, FILES);
+        tree.put(&at, &[("cgroup.procs", procs)]);
+    }
+    let mut has_network = |name: &str| {
+        let mut sample = Sample::default();
+        tree.cgroup(name, 8).read(&mut tree.context, &mut sample);
+        sample.network.is_some()
+    };
+    assert!(has_network(&podman));
+    assert!(!has_network("some.scope"), "not a runtime's");
+}

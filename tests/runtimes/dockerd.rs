@@ -1,0 +1,155 @@
+//! A Docker of a test's own: its daemon, the containerd that it starts, and the command that asks it.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::place::{Place, program, run, succeed};
+use super::watched::RUNTIME_SOON;
+use crate::support::{wait_for, wait_until};
+
+/// What the tests need.
+pub const PROGRAMS: [&str; 5] = ["dockerd", "docker", "containerd", "runc", "busybox"];
+
+/// The image that is made.
+pub const IMAGE: &str = "cgauge-test/bb:1.0";
+
+pub struct Dockerd {
+    child: Option<Child>,
+    place: Place,
+}
+
+impl Dockerd {
+    /// A place for one.
+    pub fn new() -> Self {
+        let place = Place::new("docker");
+        // Containers outlive the daemon, as on a node that is set up well. The key would go to /etc.
+        let config = serde_json::json!({
+            "live-restore": true,
+            "deprecated-key-path": place.path("key.json"),
+        });
+        fs::write(place.path("daemon.json"), config.to_string()).unwrap();
+        Self { child: None, place }
+    }
+
+    /// Started, with the image.
+    pub fn start() -> Self {
+        let mut dockerd = Self::new();
+        dockerd.up();
+        dockerd.import();
+        dockerd
+    }
+
+    pub fn import(&self) {
+        let archive = self.place.image();
+        self.docker(&["import", archive.to_str().unwrap(), IMAGE]);
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.place.path("docker.sock")
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Starts the daemon, and waits until it answers.
+    pub fn up(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.place.path("log"))
+            .unwrap();
+        let child = Command::new(program("dockerd").unwrap())
+            .arg("--host")
+            .arg(format!("unix://{}", self.socket().display()))
+            .arg("--config-file")
+            .arg(self.place.path("daemon.json"))
+            .arg("--data-root")
+            .arg(self.place.path("data"))
+            .arg("--exec-root")
+            .arg(self.place.path("exec"))
+            .arg("--pidfile")
+            .arg(self.place.path("pid"))
+            .args(["--bridge=none", "--iptables=false"])
+            .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
+            .args(["--cgroup-parent", self.place.cgroup()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        wait_until(RUNTIME_SOON, "dockerd answers", || {
+            if let Some(Some(status)) = self.child.as_mut().map(|one| one.try_wait().unwrap()) {
+                let log = fs::read_to_string(self.place.path("log")).unwrap_or_default();
+                panic!("dockerd ended: {status}\n{log}");
+            }
+            let answer = run(&mut self.command(&["version"]));
+            answer.status.success().then_some(())
+        });
+    }
+
+    /// Stops the daemon; its containers run on.
+    pub fn down(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+        let ended = wait_for(Duration::from_secs(20), || child.try_wait().ok().flatten());
+        if ended.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks the daemon; what it answers.
+    #[track_caller]
+    pub fn docker(&self, arguments: &[&str]) -> String {
+        succeed(&mut self.command(arguments))
+    }
+
+    /// Starts a container in the background; its id.
+    #[track_caller]
+    pub fn run(&self, name: &str, options: &[&str], command: &[&str]) -> String {
+        let begin = ["run", "--detach", "--name", name];
+        self.docker(&[&begin, options, &[IMAGE], command].concat())
+    }
+
+    /// Runs a container to its end, however that is.
+    pub fn run_to_end(&self, name: &str, options: &[&str], command: &[&str]) {
+        let begin = ["run", "--name", name, "--network", "none"];
+        run(&mut self.command(&[&begin, options, &[IMAGE], command].concat()));
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("docker").unwrap());
+        command
+            .env_remove("DOCKER_CONTEXT")
+            .env("DOCKER_CONFIG", self.place.path("client"))
+            .arg("--host")
+            .arg(format!("unix://{}", self.socket().display()))
+            .args(arguments);
+        command
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        if self.child.is_none() && self.place.path("data").exists() && !std::thread::panicking() {
+            // Containers can only be removed by the daemon.
+            self.up();
+        }
+        if self.child.is_some() {
+            let ids = run(&mut self.command(&["ps", "--all", "--quiet"]));
+            for id in String::from_utf8_lossy(&ids.stdout).split_whitespace() {
+                run(&mut self.command(&["rm", "--force", id]));
+            }
+        }
+        self.down();
+    }
+}

@@ -1,0 +1,12 @@
+//! Names from real runtimes, started by the tests on sockets of their own.
+
+mod containerd;
+mod containerd_host;
+mod cri;
+mod docker;
+mod dockerd;
+mod follow;
+mod program;
+mod place;
+mod podman;
+mod watched;
