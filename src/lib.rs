@@ -22,6 +22,7 @@ pub mod journal;
 pub mod event;
 pub mod source;
 pub mod cache;
+pub mod ledger;
 pub mod handler;
 pub mod manager;
 pub mod query;

@@ -27,6 +27,9 @@ fn run() -> anyhow::Result<()> {
                 &mut io::stderr(),
             ))?;
         }
+        Invocation::Why(args, config) => {
+            cli::runtime(1)?.block_on(cli::why::run(&args, &config, &mut io::stdout()))?;
+        }
         Invocation::Check(config) => {
             start(&config)?.block_on(cgauge::agent::check(config, &mut io::stdout()))?;
         }

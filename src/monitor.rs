@@ -18,10 +18,11 @@ use crate::cgroup::hierarchy::DetectError;
 use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::{CgroupPath, ContainerName, Hierarchies, Mode};
-use crate::event::{EventBus, EventLimits, Past};
+use crate::event::{EventLimits, OomKill};
 use crate::handler::{Housekeeping, Sampler};
-use crate::journal::{self, Journal};
-use crate::manager::{Accept, Manager, OomDesk, Parts, Registry};
+use crate::journal;
+use crate::ledger::{Ledger, LedgerLimits};
+use crate::manager::{Accept, Exits, Manager, OomDesk, Parts, Registry, restore};
 use crate::node::fs_recent::Refresher;
 use crate::node::{Node, Roots, disk_usage};
 use crate::query::View;
@@ -29,7 +30,9 @@ use crate::query::view::Inner;
 use crate::runtime::{Names, RuntimeSettings, Supervisor};
 use crate::self_metrics::SelfMetrics;
 use crate::source::SourceEvent;
+use crate::source::exits::{ExitError, ExitReader};
 use crate::source::kmsg_reader::KmsgReader;
+use crate::source::oom::place;
 use crate::source::watcher::Watcher;
 
 /// How long [`MonitorBuilder::start`] waits for the first listing. A tree that takes longer is still
@@ -62,8 +65,10 @@ pub struct MonitorBuilder {
     listing_interval: Duration,
     history: Limits,
     events: EventLimits,
+    ledger: LedgerLimits,
     accept: Accept,
     skip_root: bool,
+    exit_accounting: bool,
     read: ReadOptions,
     samplers: usize,
     max_open_files: usize,
@@ -84,8 +89,10 @@ impl Default for MonitorBuilder {
             listing_interval: Duration::from_secs(60),
             history: Limits::default(),
             events: EventLimits::default(),
+            ledger: LedgerLimits::default(),
             accept: Accept::default(),
             skip_root: false,
+            exit_accounting: false,
             read: ReadOptions {
                 per_cpu: true,
                 network: true,
@@ -125,6 +132,15 @@ pub struct Shortcoming {
     pub what: String,
     /// Why, and what to do about it.
     pub why: String,
+}
+
+impl Shortcoming {
+    fn of_exits(error: &ExitError) -> Self {
+        Self {
+            what: "what containers used in their last moments (--exit-accounting)".to_owned(),
+            why: error.to_string(),
+        }
+    }
 }
 
 impl MonitorBuilder {
@@ -185,6 +201,13 @@ impl MonitorBuilder {
         self
     }
 
+    /// What the ledger may hold of containers that have gone.
+    #[must_use]
+    pub fn ledger(mut self, limits: LedgerLimits) -> Self {
+        self.ledger = limits;
+        self
+    }
+
     /// Which cgroups become containers.
     #[must_use]
     pub fn accept(mut self, accept: Accept) -> Self {
@@ -196,6 +219,14 @@ impl MonitorBuilder {
     #[must_use]
     pub fn skip_root(mut self, skip: bool) -> Self {
         self.skip_root = skip;
+        self
+    }
+
+    /// Follows the exits of processes, so that the last moments of containers are known. Takes root in
+    /// the initial namespaces; without, [`Monitor::shortcomings`] says so.
+    #[must_use]
+    pub fn exit_accounting(mut self, follow: bool) -> Self {
+        self.exit_accounting = follow;
         self
     }
 
@@ -315,11 +346,19 @@ impl MonitorBuilder {
         let metrics = Arc::new(SelfMetrics::default());
         let plan = Arc::new(Plan::new(Arc::clone(&hierarchies), &read));
         let budget = Arc::new(FdBudget::within_limits(self.max_open_files));
+        let procfs = roots.procfs.clone();
         let node = Arc::new(Node::read(roots));
-        let (journal, bus) = remember(self.journal, self.events, &metrics)?;
+        let ledger = Arc::new(Ledger::new(self.ledger, Arc::clone(&metrics)));
+        let boot = node.latest().machine.ids.boot_id.clone();
+        let (journal, bus) = restore::remember(self.journal, self.events, &ledger, boot, &metrics)?;
         let bus = Arc::new(bus);
         let registry = Arc::new(Registry::default());
-        let desk = Arc::new(OomDesk::new(Arc::clone(&bus), Arc::clone(&metrics)));
+        let desk = Arc::new(OomDesk::new(
+            Arc::clone(&registry),
+            Arc::clone(&ledger),
+            Arc::clone(&bus),
+            Arc::clone(&metrics),
+        ));
         let counted = Arc::clone(&desk);
         let sampler = Sampler::start(
             self.samplers,
@@ -331,6 +370,7 @@ impl MonitorBuilder {
         .map_err(StartError::Thread)?;
         let sampler = Arc::new(sampler);
         let (listed, is_listed) = watch::channel(false);
+        let exits = (self.exit_accounting).then(|| Exits::new(&hierarchies));
         let parts = Parts {
             plan: Arc::clone(&plan),
             budget: Arc::clone(&budget),
@@ -338,6 +378,8 @@ impl MonitorBuilder {
             accept: self.accept,
             skip_root: self.skip_root,
             bus: Arc::clone(&bus),
+            ledger: Arc::clone(&ledger),
+            exits: exits.clone(),
             node: Arc::clone(&node),
             node_interval: self.node_interval,
             cpu_budget: self.cpu_budget,
@@ -354,8 +396,10 @@ impl MonitorBuilder {
         // The log before the tree: a kill while the tree is being listed is not lost.
         let log = kmsg.and_then(|path| {
             let inlet = inlet.clone();
-            let on_kill = move |kill| {
-                inlet.send(SourceEvent::OomKill(Box::new(kill)));
+            let (hierarchies, procfs) = (Arc::clone(&hierarchies), procfs.clone());
+            let on_kill = move |kill: OomKill| {
+                let seen_in = place::of_victim(&kill, &procfs, &hierarchies);
+                inlet.send(SourceEvent::OomKill(Box::new(kill), seen_in));
             };
             KmsgReader::spawn(&path, Arc::clone(&metrics), on_kill)
                 .inspect_err(|error| {
@@ -366,11 +410,22 @@ impl MonitorBuilder {
                 })
                 .ok()
         });
+        let followed = exits.and_then(|exits| {
+            let (hierarchies, metrics) = (Arc::clone(&hierarchies), Arc::clone(&metrics));
+            exits
+                .follow(&registry, &sampler, procfs, hierarchies, metrics)
+                .inspect_err(|error| shortcomings.push(Shortcoming::of_exits(error)))
+                .ok()
+        });
+        let (exits, moves) = followed.unzip();
         let watcher = Watcher::spawn(
             Arc::clone(&hierarchies),
             listing_interval,
             Arc::clone(&metrics),
-            Box::new(move |event| inlet.send(event)),
+            Box::new(move |event| {
+                moves.iter().for_each(|moves| moves.notice(&event));
+                inlet.send(event)
+            }),
         )
         .map_err(StartError::Thread)?;
         let (links, runtimes) = Supervisor::spawn(self.runtimes).map_err(StartError::Thread)?;
@@ -399,6 +454,7 @@ impl MonitorBuilder {
             registry,
             sampler,
             bus,
+            ledger,
             node,
             plan,
             budget,
@@ -413,6 +469,7 @@ impl MonitorBuilder {
             running: Some(Running {
                 watcher,
                 log,
+                exits,
                 manager,
                 filesystems,
                 walker,
@@ -422,24 +479,6 @@ impl MonitorBuilder {
             shortcomings,
         })
     }
-}
-
-/// Memory of events: with a journal, what it has and what will be in it.
-fn remember(
-    options: Option<journal::Options>,
-    limits: EventLimits,
-    metrics: &Arc<SelfMetrics>,
-) -> Result<(Option<Arc<Journal>>, EventBus), StartError> {
-    let Some(options) = options else {
-        return Ok((None, EventBus::new(limits, Arc::clone(metrics))));
-    };
-    let mut past = Past::new(limits);
-    let (journal, read) = Journal::open(options, Arc::clone(metrics), &mut |record| {
-        past.take(&record)
-    })?;
-    let journal = Arc::new(journal);
-    let bus = EventBus::with_journal(past, Arc::clone(&journal), read.epochs, Arc::clone(metrics));
-    Ok((Some(journal), bus))
 }
 
 /// A running monitor. Ask it by the methods of [`View`].
@@ -455,6 +494,7 @@ pub struct Monitor {
 struct Running {
     watcher: Watcher,
     log: Option<KmsgReader>,
+    exits: Option<ExitReader>,
     manager: Manager,
     filesystems: Refresher,
     links: Supervisor,
@@ -540,6 +580,9 @@ impl Running {
         self.watcher.stop(Instant::now() + STOP_WATCHER);
         if let Some(log) = self.log {
             log.stop();
+        }
+        if let Some(exits) = self.exits {
+            exits.stop();
         }
         self.manager.stop();
         self.filesystems.stop();

@@ -158,6 +158,20 @@ pub struct SelfMetrics {
     pub stretch_busy: Gauge,
     /// Sampler threads, of which more are started while some are stuck.
     pub samplers: Gauge,
+    /// Records of threads that ended.
+    pub exit_records: Counter,
+    /// Times that the kernel had more records than room.
+    pub exit_gaps: Counter,
+    /// Of the records, those whose container was not known.
+    pub exits_unplaced: Gauge,
+    /// The CPU time in those, nanoseconds.
+    pub exits_unplaced_ns: Gauge,
+    /// Lives of containers that have ended, kept in the ledger.
+    pub ledger_lives: Gauge,
+    /// The memory that they take, about.
+    pub ledger_bytes: Gauge,
+    /// Lives that the ledger let go before they were too old.
+    pub ledger_evicted: Counter,
     /// The HTTP server.
     pub http: HttpMetrics,
     /// Scrapes of `/metrics`.

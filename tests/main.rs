@@ -18,6 +18,7 @@ mod disk_usage;
 mod errors;
 mod hostile;
 mod identity;
+mod ledger;
 mod journal;
 mod names;
 mod nobody;

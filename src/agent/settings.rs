@@ -6,6 +6,7 @@ use crate::config::{Config, MetricKind};
 use crate::event::{EventLimits, EventType, TypeLimit};
 use crate::handler::Housekeeping;
 use crate::journal;
+use crate::ledger::LedgerLimits;
 use crate::manager::Accept;
 use crate::monitor::{Monitor, MonitorBuilder};
 use crate::node::Roots;
@@ -43,10 +44,15 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
             ..Limits::default()
         })
         .events(event_limits(config))
+        .ledger(LedgerLimits {
+            age: storage.ledger_age,
+            ..LedgerLimits::default()
+        })
         .accept(Accept {
             runtime_only: containers.docker_only,
             prefixes: containers.raw_cgroup_prefixes.clone(),
         })
+        .exit_accounting(housekeeping.exit_accounting)
         .skip_root(housekeeping.disable_root_cgroup_stats)
         .read(read_options(config))
         .disk_usage(config.metrics.disk_usage())

@@ -212,11 +212,17 @@ impl Hierarchies {
     /// The container that the kernel means by `path` in its messages about memory cgroups. The
     /// kernel's path starts at the real root, ours at what is mounted.
     pub fn container_of_memcg(&self, path: &str) -> ContainerName {
-        let memory = self.of(Controller::Memory).or(self.unified());
-        let kernel_root = memory.map(|id| self.get(id).kernel_root.as_path());
+        self.container_of(Controller::Memory, Path::new(path))
+    }
+
+    /// The container that the kernel means by `path` in the hierarchy of a controller.
+    pub fn container_of(&self, controller: Controller, path: &Path) -> ContainerName {
+        let hierarchy = self.of(controller).or(self.unified());
+        let kernel_root = hierarchy.map(|id| self.get(id).kernel_root.as_path());
         let relative = kernel_root
-            .and_then(|root| Path::new(path).strip_prefix(root).ok())
-            .unwrap_or_else(|| Path::new(path.trim_start_matches('/')));
+            .and_then(|root| path.strip_prefix(root).ok())
+            .or_else(|| path.strip_prefix("/").ok())
+            .unwrap_or(path);
         if relative.as_os_str().is_empty() {
             ContainerName::root()
         } else {

@@ -133,6 +133,24 @@ fn schedstat(text: &[u8]) -> Option<Sched> {
     })
 }
 
+/// The path of the cgroup of a process in one hierarchy, in the text of its `/proc/PID/cgroup`: of the
+/// v1 hierarchy with `controller`, else of v2. The kernel shows a process that is ending at the root of
+/// every v1 hierarchy, so that `/` says nothing there.
+pub fn cgroup_path<'a>(text: &'a [u8], controller: Option<&str>) -> Option<&'a [u8]> {
+    lines(text).find_map(|line| {
+        let mut parts = line.splitn(3, |&byte| byte == b':');
+        let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        let matches = match controller {
+            Some(controller) => controllers
+                .split(|&byte| byte == b',')
+                .any(|one| one == controller.as_bytes()),
+            None => id == b"0" && controllers.is_empty(),
+        };
+        (matches && (controller.is_none() || path != b"/")).then_some(path)
+    })
+}
+
 /// The processes of the cgroup at `directory` and of all below it.
 pub fn pids_below(directory: &Path) -> Vec<u32> {
     let (mut found, mut directories) = (Vec::new(), vec![directory.to_owned()]);

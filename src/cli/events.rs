@@ -16,7 +16,7 @@ use super::event_line;
 use super::request::{Address, Server, request_path, server};
 
 /// How long a server may take to accept, and then to begin its answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest single event that is taken.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 /// A server that follows says where it is every 15 s; one that is silent for longer is gone.
@@ -120,14 +120,7 @@ async fn once<O: Write, N: Write>(
         .map_err(End::Lost)?;
     let status = response.status();
     if !status.is_success() {
-        let body = Limited::new(response.into_body(), MAX_ERROR_BYTES)
-            .collect()
-            .await;
-        let text = body
-            .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
-            .unwrap_or_default();
-        let text = event_line::printable(text.trim());
-        let error = anyhow!("{shown} answers {status} to {path}: {text}");
+        let error = refusal(response, shown, &path).await;
         // It is starting, or has too many connections.
         return Err(match status.is_server_error() {
             true => End::Lost(error),
@@ -137,7 +130,25 @@ async fn once<O: Write, N: Write>(
     print_all(response.into_body(), shown, printer).await
 }
 
-async fn get(server: &Address, path: &str) -> anyhow::Result<hyper::Response<Incoming>> {
+/// What an answer says is wrong.
+pub(super) async fn refusal(
+    response: hyper::Response<Incoming>,
+    shown: &Address,
+    path: &str,
+) -> anyhow::Error {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ERROR_BYTES)
+        .collect()
+        .await;
+    let text = body
+        .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
+        .unwrap_or_default();
+    let text = event_line::printable(text.trim());
+    anyhow!("{shown} answers {status} to {path}: {text}")
+}
+
+/// Asks a server for a path.
+pub(super) async fn get(server: &Address, path: &str) -> anyhow::Result<hyper::Response<Incoming>> {
     let advice = || {
         format!(
             "no cgauge answers on {server}; start one with `cgauge run`, or say where it listens with --server"

@@ -1,10 +1,13 @@
-//! What only the command needs: logging, messages on stderr, and the client behind `cgauge events`.
+//! What only the command needs: logging, messages on stderr, and the clients behind `cgauge events`
+//! and `cgauge why`.
 
 mod event_line;
 pub mod events;
 pub mod logging;
 pub mod report;
 mod request;
+pub mod why;
+mod why_text;
 
 use anyhow::Context;
 

@@ -36,7 +36,12 @@ pub struct Server {
 
 /// `--server`, or else where `cgauge run` would listen with the same settings.
 pub fn server(args: &EventsArgs, config: &Config) -> anyhow::Result<Server> {
-    match &args.server {
+    server_at(args.server.as_deref(), config)
+}
+
+/// The server that `text` names, or else where `cgauge run` would listen with the same settings.
+pub fn server_at(text: Option<&str>, config: &Config) -> anyhow::Result<Server> {
+    match text {
         Some(text) => parse(text, &config.server.url_base_prefix).with_context(|| {
             format!("--server: {text:?} is not http://HOST:PORT, HOST:PORT or unix:/path")
         }),
@@ -131,7 +136,8 @@ pub fn request_path(args: &EventsArgs, after: Option<&str>) -> String {
     format!("/api/cgauge/v1/events{mark}{query}")
 }
 
-fn encoded(text: &str) -> String {
+/// The text as a part of a path or query.
+pub fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"/-._~:".contains(&byte) {

@@ -27,11 +27,25 @@ pub struct EventsArgs {
     pub server: Option<String>,
 }
 
+/// What `cgauge why` was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhyArgs {
+    /// The container: its path, the beginning of it, or what a runtime calls it.
+    pub name: String,
+    /// At most this many of its lives, the newest.
+    pub max: u32,
+    /// Print the answer as JSON.
+    pub json: bool,
+    /// The cgauge to ask.
+    pub server: Option<String>,
+}
+
 const AFTER_HELP: &str = "\
 Examples:
   cgauge                                     this node, on http://127.0.0.1:8080
   cgauge --listen 0.0.0.0:8080               the same, for everyone who can connect
   cgauge events --follow --type oom,oomKill  OOM kills as they happen
+  cgauge why /system.slice/job.service       what happened to it?
 
 Every setting is also an environment variable (--housekeeping-interval is
 CGAUGE_HOUSEKEEPING_INTERVAL; --log-level is CGAUGE_LOG) and a key of the TOML file
@@ -88,13 +102,17 @@ pub fn command() -> Command {
     let events = Command::new("events")
         .about("Past events of a running cgauge; --follow streams new ones")
         .args(events_args());
+    let why = Command::new("why")
+        .about("What happened to a container, from a running cgauge: its end, its OOM kills, its limits")
+        .args(why_args());
     let root = Command::new("cgauge")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A monitor for the containers of one Linux node.")
         .after_help(AFTER_HELP)
         .subcommand(run)
         .subcommand(with_settings(check, false))
-        .subcommand(with_settings(events, false));
+        .subcommand(with_settings(events, false))
+        .subcommand(with_settings(why, false));
     with_settings(root, true)
 }
 
@@ -177,6 +195,44 @@ fn events_args() -> Vec<Arg> {
             .value_name("URL")
             .help("http://ADDR:PORT or unix:/path [default: where `cgauge run` would listen]"),
     ]
+}
+
+fn why_args() -> Vec<Arg> {
+    vec![
+        Arg::new("name")
+            .value_name("NAME")
+            .required(true)
+            .help("Its path, the beginning of that, or what a runtime calls it"),
+        Arg::new("max")
+            .long("max")
+            .value_name("N")
+            .value_parser(value_parser!(u32))
+            .help("The newest N containers of that name [default: 10]"),
+        bool_arg(Arg::new("json").long("json"))
+            .value_parser(value_parser!(bool))
+            .action(ArgAction::Set)
+            .hide_possible_values(true)
+            .help("Print one JSON object a line"),
+        Arg::new("server")
+            .long("server")
+            .value_name("URL")
+            .help("http://ADDR:PORT or unix:/path [default: where `cgauge run` would listen]"),
+    ]
+}
+
+/// How many lives `cgauge why` tells unless told otherwise.
+const DEFAULT_MAX_LIVES: u32 = 10;
+
+/// Reads the flags of `cgauge why`.
+pub fn why(matches: &ArgMatches) -> WhyArgs {
+    let text = |name| matches.get_one::<String>(name).cloned();
+    let max = matches.get_one("max").copied();
+    WhyArgs {
+        name: text("name").unwrap_or_default(),
+        max: max.unwrap_or(DEFAULT_MAX_LIVES).max(1),
+        json: matches.get_one("json").copied().unwrap_or(false),
+        server: text("server"),
+    }
 }
 
 /// How many past events are listed unless told otherwise.

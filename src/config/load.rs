@@ -11,7 +11,7 @@ use super::error::{ConfigError, Origin};
 use super::file::{self, Entry};
 use super::settings::SETTINGS;
 use super::suggest::{did_you_mean, nearest};
-use super::{Config, EventsArgs, IgnoredFlag, flags, go_flags};
+use super::{Config, EventsArgs, IgnoredFlag, WhyArgs, flags, go_flags};
 
 /// What the process was asked to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,8 @@ pub enum Invocation {
     Check(Config),
     /// `cgauge events`; the configuration tells where the server would be.
     Events(EventsArgs, Config),
+    /// `cgauge why`; likewise.
+    Why(WhyArgs, Config),
 }
 
 /// Understands a command line (without the program's name) in an environment.
@@ -49,6 +51,7 @@ pub fn parse(
     let config = layers(&given, env)?;
     Ok(match (name, inner) {
         ("events", Some(inner)) => Invocation::Events(flags::events(inner), config),
+        ("why", Some(inner)) => Invocation::Why(flags::why(inner), config),
         ("check", _) => Invocation::Check(config),
         _ => Invocation::Run(config),
     })

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::ConfigError;
-pub use flags::EventsArgs;
+pub use flags::{EventsArgs, WhyArgs};
 pub use kinds::{KindSet, MetricKind};
 pub use limits::PerEventType;
 pub use load::{Invocation, parse};
@@ -36,6 +36,7 @@ pub use crate::node::disk_usage::Mode as DiskUsage;
 
 pub use crate::serve::metrics::{Options as PageOptions, Profile};
 
+use crate::ledger::LedgerLimits;
 use crate::runtime::RuntimeSettings;
 use crate::units::Limit;
 
@@ -205,6 +206,8 @@ pub struct Housekeeping {
     pub cpu_budget: Option<f64>,
     /// Whether the root container is left unpolled.
     pub disable_root_cgroup_stats: bool,
+    /// Whether the exits of processes are followed.
+    pub exit_accounting: bool,
 }
 
 impl Default for Housekeeping {
@@ -221,6 +224,7 @@ impl Default for Housekeeping {
             cpu_budget: None,
             max_open_files: 16_384,
             disable_root_cgroup_stats: false,
+            exit_accounting: false,
         }
     }
 }
@@ -234,6 +238,8 @@ pub struct Storage {
     pub event_age: PerEventType<Option<Duration>>,
     /// Events kept, by type.
     pub event_count: PerEventType<Limit>,
+    /// How long the ledger keeps a container after its end.
+    pub ledger_age: Duration,
 }
 
 impl Default for Storage {
@@ -242,6 +248,7 @@ impl Default for Storage {
             duration: Duration::from_secs(120),
             event_age: PerEventType::all(Some(Duration::from_secs(24 * 3600))),
             event_count: PerEventType::all(Limit::Max(100_000)),
+            ledger_age: LedgerLimits::default().age,
         }
     }
 }

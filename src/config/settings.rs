@@ -232,6 +232,22 @@ const OWN: &[Setting] = &[
         },
     ),
     row(
+        "exit_accounting",
+        POLL,
+        "",
+        "false",
+        "Follow the exits of processes, for the last moments of containers; takes CAP_NET_ADMIN",
+        |c, v| set(&mut c.housekeeping.exit_accounting, boolean(v)),
+    ),
+    row(
+        "ledger_retention",
+        KEEP,
+        "DURATION",
+        "24h",
+        "How long the ledger keeps a container after its end",
+        |c, v| set(&mut c.storage.ledger_age, positive(v)),
+    ),
+    row(
         "state_dir",
         KEEP,
         "DIR",

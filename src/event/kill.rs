@@ -54,6 +54,9 @@ pub struct OomKill {
     /// A further victim because of `memory.oom.group`. The process that was chosen, whose line
     /// comes before the kernel says that a group follows, is not marked.
     pub group: bool,
+    /// The chosen process of a group kill, told a second time among the others: no further kill, but the
+    /// kernel has counted it twice.
+    pub again: bool,
     /// `comm` of the process whose allocation failed.
     pub invoked_by: Option<String>,
     /// Virtual size.

@@ -37,8 +37,9 @@ enum Name<'a> {
     Bytes(Cow<'a, [u8]>),
 }
 
+/// What the log said of a kill.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kill<'a> {
+pub(crate) struct Kill<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
@@ -146,7 +147,7 @@ pub fn decode(payload: &[u8]) -> Result<Event, DecodeError> {
 }
 
 /// Field by field and by name, so that one that is added is not forgotten here.
-fn kill_as_stored(kill: &OomKill) -> Kill<'_> {
+pub(crate) fn kill_as_stored(kill: &OomKill) -> Kill<'_> {
     fn text(text: &Option<String>) -> Option<Cow<'_, str>> {
         text.as_deref().map(Cow::Borrowed)
     }
@@ -157,6 +158,7 @@ fn kill_as_stored(kill: &OomKill) -> Kill<'_> {
         oom_memcg,
         task_memcg,
         group,
+        again: _,
         invoked_by,
         total_vm_bytes,
         anon_rss_bytes,
@@ -194,7 +196,8 @@ fn kill_as_stored(kill: &OomKill) -> Kill<'_> {
     }
 }
 
-fn kill_from_stored(kill: Kill<'_>) -> OomKill {
+/// Reads it back.
+pub(crate) fn kill_from_stored(kill: Kill<'_>) -> OomKill {
     let text = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
     OomKill {
         pid: kill.pid,
@@ -203,6 +206,7 @@ fn kill_from_stored(kill: Kill<'_>) -> OomKill {
         oom_memcg: text(kill.oom_memcg),
         task_memcg: text(kill.task_memcg),
         group: kill.group,
+        again: false,
         invoked_by: text(kill.invoked_by),
         total_vm_bytes: kill.total_vm_bytes,
         anon_rss_bytes: kill.anon_rss_bytes,
@@ -245,6 +249,7 @@ mod tests {
                     oom_memcg: text.clone(),
                     task_memcg: text.clone(),
                     group,
+                    again: false,
                     invoked_by: text,
                     total_vm_bytes: Some(1),
                     anon_rss_bytes: Some(2),

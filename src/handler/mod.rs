@@ -20,6 +20,7 @@ use crate::cgroup::container::{KeepOpen, Outcome, Pulse};
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{Cgroup, ContainerName, HierarchyId, ReadContext, Sample, Spec};
+use crate::ledger::Figures;
 use crate::units::Timestamp;
 pub use governor::{Governor, Stretch};
 pub use sampler::Sampler;
@@ -42,6 +43,7 @@ enum Pending {
     Attach(HierarchyId, u64),
     Detach(HierarchyId),
     Members,
+    Kills(u64),
 }
 
 /// One container, from its first directory to its last. Another one of the same name is another
@@ -55,6 +57,8 @@ pub struct Handler {
     /// Whether it is polled at all.
     is_polled: bool,
     pending: Mutex<Vec<Pending>>,
+    /// Every directory that it has or had.
+    directories: Mutex<Vec<(HierarchyId, u64)>>,
     reader: Mutex<Reader>,
     history: Mutex<Ring>,
     summary: Mutex<Summary>,
@@ -65,6 +69,12 @@ pub struct Handler {
     demand: Mutex<Demand>,
     removed: AtomicBool,
     oom_kills: AtomicU64,
+    /// The kernel's counter of them at the last look, plus one; 0 before the first.
+    oom_counter: AtomicU64,
+    /// Whether it was in the ledger of an earlier run, and its counter has not been looked at since.
+    continued: AtomicBool,
+    /// The most memory that a poll saw, bytes.
+    peak_seen: AtomicU64,
     /// Which entry of the sampler's queue is the valid one.
     ticket: AtomicU64,
     oom_check_queued: AtomicBool,
@@ -138,6 +148,8 @@ pub(crate) struct Polled {
     pub next: Option<Duration>,
     /// OOM kills since the last look.
     pub new_oom_kills: u64,
+    /// Whether this was the first look at their counter.
+    pub first_count: bool,
     /// Whether the pulse alone was read.
     pub quiet: bool,
     /// Whether nothing had changed.
@@ -163,6 +175,7 @@ impl Handler {
             noticed: new.noticed,
             is_polled: new.polled,
             pending: Mutex::default(),
+            directories: Mutex::default(),
             reader: Mutex::new(Reader {
                 cgroup,
                 interval,
@@ -179,6 +192,9 @@ impl Handler {
             demand: Mutex::default(),
             removed: AtomicBool::new(false),
             oom_kills: AtomicU64::new(0),
+            oom_counter: AtomicU64::new(0),
+            continued: AtomicBool::new(false),
+            peak_seen: AtomicU64::new(0),
             ticket: AtomicU64::new(0),
             oom_check_queued: AtomicBool::new(false),
         }
@@ -238,6 +254,53 @@ impl Handler {
         self.oom_kills.load(Relaxed)
     }
 
+    /// What it had used at the newest sample, and when that was taken; `None` before the first.
+    pub fn figures(&self) -> Option<(Figures, Sample)> {
+        let mut sample = Sample::default();
+        if !self.latest(&mut sample) {
+            return None;
+        }
+        let mut figures = Figures::of(&sample, self.spec().as_deref());
+        if sample.memory.peak_bytes.is_none() && figures.memory_peak_bytes.is_some() {
+            let seen = self.peak_seen.load(Relaxed);
+            figures.memory_peak_bytes = figures.memory_peak_bytes.max(Some(seen));
+        }
+        Some((figures, sample))
+    }
+
+    /// Its directories, those that have gone too.
+    pub(crate) fn directories(&self) -> Vec<(HierarchyId, u64)> {
+        self.directories.lock().clone()
+    }
+
+    /// Whether it has this very directory in `hierarchy`.
+    pub(crate) fn is_at(&self, hierarchy: Option<HierarchyId>, inode: Option<u64>) -> bool {
+        let directories = self.directories.lock();
+        let mut found = directories.iter();
+        found.any(|(of, number)| Some(*of) == hierarchy && Some(*number) == inode)
+    }
+
+    /// The kernel's counter of OOM kills in it at the last look, those before its time included.
+    pub(crate) fn oom_counter(&self) -> Option<u64> {
+        self.oom_counter.load(Relaxed).checked_sub(1)
+    }
+
+    /// Says what its counter of OOM kills was when it was last told of: only what comes on top is new.
+    pub(crate) fn assume_oom_counter(&self, counted: u64) {
+        self.pending.lock().push(Pending::Kills(counted));
+    }
+
+    /// The same, of an earlier run of the monitor: what comes on top happened while there was none.
+    pub(crate) fn continue_oom_counter(&self, counted: u64) {
+        self.assume_oom_counter(counted);
+        self.continued.store(true, Relaxed);
+    }
+
+    /// Whether OOM kills that are counted now may have happened before the monitor: true once.
+    pub(crate) fn take_continued(&self) -> bool {
+        self.continued.swap(false, Relaxed)
+    }
+
     /// Whether the container has gone.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Relaxed)
@@ -253,6 +316,7 @@ impl Handler {
     pub(crate) fn attach(&self, hierarchy: HierarchyId, inode: Option<u64>) {
         let Some(inode) = inode else { return };
         self.pending.lock().push(Pending::Attach(hierarchy, inode));
+        self.directories.lock().push((hierarchy, inode));
         self.spec_is_old.store(true, Relaxed);
     }
 
@@ -341,7 +405,10 @@ impl Handler {
                 reader.quiet.read_in_full = Some(started);
                 reader.interval = housekeeping.next(reader.interval, changed);
                 polled.idle = !changed;
-                polled.new_oom_kills = reader.new_oom_kills(sample.memory_events_local.oom_kill);
+                let used = sample.memory.usage_bytes.unwrap_or(0);
+                self.peak_seen.fetch_max(used, Relaxed);
+                polled.new_oom_kills =
+                    reader.new_oom_kills(self, sample.memory_events_local.oom_kill);
             } else {
                 reader.quiet.pulse = None;
             }
@@ -395,7 +462,8 @@ impl Handler {
         }
         reader.take_over(self);
         let counted = reader.cgroup.read_oom_kills(context);
-        polled.new_oom_kills = reader.new_oom_kills(counted);
+        polled.first_count = self.oom_counter().is_none();
+        polled.new_oom_kills = reader.new_oom_kills(self, counted);
         drop(reader);
         polled.missed = std::mem::take(&mut self.demand.lock().missed);
         polled
@@ -439,6 +507,7 @@ impl Reader {
                 }
                 Pending::Detach(hierarchy) => self.cgroup.detach(hierarchy),
                 Pending::Members => self.cgroup.members_changed(),
+                Pending::Kills(counted) => self.oom_kills = Some(counted),
             }
         }
         any
@@ -464,8 +533,11 @@ impl Reader {
         }
     }
 
-    fn new_oom_kills(&mut self, counted: Option<u64>) -> u64 {
+    fn new_oom_kills(&mut self, handler: &Handler, counted: Option<u64>) -> u64 {
         let Some(counted) = counted else { return 0 };
+        handler
+            .oom_counter
+            .store(counted.saturating_add(1), Relaxed);
         let before = self.oom_kills.replace(counted);
         before.map_or(0, |before| counted.saturating_sub(before))
     }

@@ -42,7 +42,8 @@ const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Queue entries below which void ones are left alone.
 const MIN_TIDY: usize = 1_024;
 
-/// Called with a container and the OOM kills that its counters newly tell.
+/// Called with a container and the OOM kills that its counters newly tell, and at the first look at
+/// them whatever they tell.
 pub type OomKillsCounted = Arc<dyn Fn(&Arc<Handler>, u64) + Send + Sync>;
 
 /// What all sampler threads share.
@@ -365,7 +366,7 @@ impl Shared {
                 .urgent
                 .push_back((Arc::clone(handler), job));
         }
-        if polled.new_oom_kills > 0 {
+        if polled.new_oom_kills > 0 || polled.first_count {
             (self.on_oom_kills)(handler, polled.new_oom_kills);
         }
     }

@@ -5,31 +5,36 @@
 
 pub mod accept;
 pub mod oom;
+pub mod desk;
+pub mod exits;
 pub mod registry;
+pub mod restore;
+mod last;
 mod thrift;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::thrift::Thrift;
 use crate::cache::Limits;
-use crate::cgroup::ContainerName;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
-use crate::event::{EventBus, EventKind, OomKill};
+use crate::cgroup::{ContainerName, HierarchyId};
+use crate::event::{EventBus, EventKind};
 use crate::handler::{Handler, NewHandler, Sampler};
+use crate::ledger::{Ledger, Which};
 use crate::node::Node;
-use crate::self_metrics::{KmsgState, SelfMetrics};
-use crate::source::kmsg_reader::wall_clock;
+use crate::self_metrics::SelfMetrics;
 use crate::source::{Change, Directory, FileChange, SourceEvent};
 use crate::units::Timestamp;
 pub use accept::Accept;
-use oom::{Kill, OomMatcher};
+pub use desk::OomDesk;
+pub use exits::Exits;
 pub use registry::Registry;
 
 /// Source events that may wait for the manager. When it is full the watcher waits, and behind it the
@@ -38,6 +43,18 @@ pub const INLET_CAPACITY: usize = 4_096;
 
 /// How often the manager looks after what is due by time.
 const TICK: Duration = Duration::from_millis(500);
+
+/// How long a container that has gone may still be being polled.
+const LEAVING: Duration = Duration::from_millis(500);
+
+/// Containers that have gone and are kept for that. Past it, they are not waited for.
+const MAX_LEAVING: usize = 4_096;
+
+/// Directories that have gone whose counters are remembered: a renamed one comes back at once.
+const MAX_MOVED: usize = 1_024;
+
+/// Between two looks at all counters of OOM kills.
+const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
 /// What the manager works with.
 #[derive(Debug)]
@@ -54,6 +71,10 @@ pub struct Parts {
     pub skip_root: bool,
     /// Where events go.
     pub bus: Arc<EventBus>,
+    /// Where lives are kept.
+    pub ledger: Arc<Ledger>,
+    /// What processes had used that exited, if that is followed.
+    pub exits: Option<Exits>,
     /// The node's facts, and how often to read them.
     pub node: Arc<Node>,
     /// How often the node's facts are read.
@@ -72,65 +93,6 @@ impl Inlet {
     /// Hands an event to the manager, waiting for room if there is none. False once it has stopped.
     pub fn send(&self, event: SourceEvent) -> bool {
         self.0.send(event).is_ok()
-    }
-}
-
-/// OOM kills as two witnesses tell of them, shared by the manager and the samplers.
-#[derive(Debug)]
-pub struct OomDesk {
-    matcher: Mutex<OomMatcher>,
-    bus: Arc<EventBus>,
-    metrics: Arc<SelfMetrics>,
-}
-
-impl OomDesk {
-    /// A desk that publishes to `bus`.
-    pub fn new(bus: Arc<EventBus>, metrics: Arc<SelfMetrics>) -> Self {
-        Self {
-            matcher: Mutex::new(OomMatcher::default()),
-            bus,
-            metrics,
-        }
-    }
-
-    /// A container's counter has grown by `number`.
-    pub fn counted(&self, handler: &Handler, number: u64) {
-        let followed = self.metrics.kmsg_state() == KmsgState::Following;
-        let kills = self.matcher.lock().counted(
-            handler.name(),
-            handler.incarnation(),
-            number,
-            followed,
-            Instant::now(),
-        );
-        for kill in kills {
-            self.publish(kill, Some(handler));
-        }
-    }
-
-    fn publish(&self, kill: Kill, handler: Option<&Handler>) {
-        if let Some(handler) = handler {
-            handler.count_oom_kill();
-        }
-        let timestamp = match &kill.record {
-            Some(record) => wall_clock(record.stamp),
-            None => Timestamp::now(),
-        };
-        let known = match kill.record {
-            Some(record) => {
-                self.metrics.oom_kills_from_kmsg.inc();
-                if let Some(exhausted) = kill.exhausted {
-                    self.bus.publish(timestamp, exhausted, EventKind::Oom);
-                }
-                record
-            }
-            None => {
-                self.metrics.oom_kills_from_counters.inc();
-                Box::default()
-            }
-        };
-        self.bus
-            .publish(timestamp, kill.victim, EventKind::OomKill(Arc::from(known)));
     }
 }
 
@@ -162,6 +124,10 @@ impl Manager {
             desk,
             listed,
             stop: Arc::clone(&stop),
+            leaving: VecDeque::new(),
+            moved: VecDeque::new(),
+            swept: None,
+            sweep: false,
         };
         let thread = std::thread::Builder::new()
             .name("cgauge-manager".into())
@@ -185,10 +151,18 @@ struct Task {
     desk: Arc<OomDesk>,
     listed: watch::Sender<bool>,
     stop: Arc<std::sync::atomic::AtomicBool>,
+    /// Containers that have gone a moment ago: a poll that was under way may still end.
+    leaving: VecDeque<(Instant, Timestamp, Arc<Handler>)>,
+    /// Directories that have gone a moment ago, with the OOM kills that their counters had: a renamed
+    /// one comes back.
+    moved: VecDeque<(HierarchyId, u64, u64)>,
+    /// When all counters of OOM kills were last asked for, and whether that is to be done again.
+    swept: Option<Instant>,
+    sweep: bool,
 }
 
 impl Task {
-    fn run(self, events: &Receiver<SourceEvent>) {
+    fn run(mut self, events: &Receiver<SourceEvent>) {
         let mut next_tick = Instant::now() + TICK;
         let mut thrift = Thrift::new(self.parts.cpu_budget, &self.sampler, &self.parts.metrics);
         let mut node_read = Instant::now();
@@ -222,6 +196,7 @@ impl Task {
                 }
             }
         }
+        self.settle(None);
         self.registry.clear();
     }
 
@@ -236,25 +211,68 @@ impl Task {
             .ok()
     }
 
-    fn tick(&self, now: Instant) {
+    fn tick(&mut self, now: Instant) {
         self.sampler.relieve();
-        let overdue = self.desk.matcher.lock().overdue(now);
-        for kill in overdue {
-            self.publish(kill);
+        if self.sweep {
+            self.sweep_counters(now);
+        }
+        self.desk.tick(now);
+        self.settle(now.checked_sub(LEAVING));
+        self.parts.ledger.tick(Timestamp::now());
+    }
+
+    /// Reads the last figures again of what had gone by `before`; of all if there is no such time.
+    fn settle(&mut self, before: Option<Instant>) {
+        while let Some((since, ended, handler)) = self.leaving.pop_front() {
+            if before.is_some_and(|before| since > before) && self.leaving.len() < MAX_LEAVING {
+                self.leaving.push_front((since, ended, handler));
+                break;
+            }
+            let which = which(&handler);
+            let (mut figures, mut finality) = last::figures(&handler, ended).unwrap_or_default();
+            if let Some(tally) = (self.parts.exits.as_ref()).and_then(|exits| exits.tally(&handler))
+            {
+                last::add_exits(&tally, &mut figures, &mut finality);
+                if let Some(status) = tally.status {
+                    self.parts.ledger.exited(&which, last::exit(status));
+                }
+            }
+            self.parts.ledger.amend(&which, &figures, finality);
         }
     }
 
-    fn handle(&self, event: SourceEvent) {
+    /// Has all counters of OOM kills looked at: somebody was killed, and the log does not say where.
+    fn sweep_counters(&mut self, now: Instant) {
+        self.sweep = (self.swept).is_some_and(|swept| now.duration_since(swept) < BETWEEN_SWEEPS);
+        if self.sweep {
+            return;
+        }
+        self.swept = Some(now);
+        for handler in self.registry.within(&ContainerName::root()) {
+            self.sampler.check_oom_kills(&handler);
+        }
+    }
+
+    fn handle(&mut self, event: SourceEvent) {
         match event {
             SourceEvent::Tree(Change::Added(directory)) => self.added(directory),
             SourceEvent::Tree(Change::Attached(directory)) => {
                 if let Some(handler) = self.known(&directory) {
-                    handler.attach(directory.hierarchy, directory.inode);
+                    self.attach(&handler, &directory);
+                    if let Some(inode) = directory.inode {
+                        let of = which(&handler);
+                        self.parts
+                            .ledger
+                            .attached(&of, (directory.hierarchy, inode));
+                    }
                 }
             }
             SourceEvent::Tree(Change::Detached(directory)) => {
                 if let Some(handler) = self.known(&directory) {
                     handler.detach(directory.hierarchy);
+                    if let (Some(inode), Some(counted)) = (directory.inode, handler.oom_counter()) {
+                        self.note_moved(directory.hierarchy, inode, counted);
+                    }
                 }
             }
             SourceEvent::Tree(Change::Removed { name, incarnation }) => {
@@ -262,9 +280,20 @@ impl Task {
             }
             SourceEvent::File(name, change) => self.file_changed(&name, change),
             SourceEvent::Listed => {
+                self.parts.ledger.all_met(Timestamp::now());
                 self.listed.send_replace(true);
             }
-            SourceEvent::OomKill(record) => self.oom_kill(record),
+            SourceEvent::OomKill(kill, seen_in) => {
+                let hierarchies = &self.parts.plan.hierarchies;
+                match self.desk.logged(kill, seen_in, hierarchies) {
+                    Some(name) => {
+                        if let Some(handler) = self.registry.get(&name) {
+                            self.sampler.check_oom_kills(&handler);
+                        }
+                    }
+                    None => self.sweep_counters(Instant::now()),
+                }
+            }
         }
     }
 
@@ -274,22 +303,42 @@ impl Task {
             .filter(|handler| handler.incarnation() == directory.incarnation)
     }
 
+    /// A directory of a container; one that was renamed brings its counters along.
+    fn attach(&self, handler: &Handler, directory: &Directory) {
+        handler.attach(directory.hierarchy, directory.inode);
+        let moved = self.moved.iter().rev();
+        let mut same = moved.filter(|(hierarchy, inode, _)| {
+            *hierarchy == directory.hierarchy && Some(*inode) == directory.inode
+        });
+        if let Some((_, _, counted)) = same.next() {
+            handler.assume_oom_counter(*counted);
+        }
+    }
+
+    fn note_moved(&mut self, hierarchy: HierarchyId, inode: u64, counted: u64) {
+        if self.moved.len() >= MAX_MOVED {
+            self.moved.pop_front();
+        }
+        self.moved.push_back((hierarchy, inode, counted));
+    }
+
     fn added(&self, directory: Directory) {
         if !self.parts.accept.accepts(&directory.name) {
             return;
         }
         let preexisting = !*self.listed.borrow();
-        let noticed = if preexisting {
-            self.made_at(&directory)
+        // Another of this name was there: when this one was made decides what is told of which.
+        let again = self
+            .parts
+            .ledger
+            .which_at(&directory.name, Timestamp::now());
+        let noticed = if preexisting || again.is_some() {
+            self.made_at(&directory).min(Timestamp::now())
         } else {
             Timestamp::now()
         };
-        let Directory {
-            name,
-            incarnation,
-            hierarchy,
-            inode,
-        } = directory;
+        let name = directory.name.clone();
+        let incarnation = directory.incarnation;
         let polled = !(self.parts.skip_root && name.is_root());
         let new = NewHandler {
             name: name.clone(),
@@ -307,7 +356,12 @@ impl Task {
             parts.limits,
             interval,
         ));
-        handler.attach(hierarchy, inode);
+        self.attach(&handler, &directory);
+        let (ledger, of) = (&self.parts.ledger, which(&handler));
+        let first = directory.inode.map(|inode| (directory.hierarchy, inode));
+        if let Some(counted) = ledger.begin(of, noticed, preexisting, first) {
+            handler.continue_oom_counter(counted);
+        }
         if let Some(old) = self.registry.insert(Arc::clone(&handler)) {
             // The tree removes before it adds; should it ever not, no handler is left behind.
             old.remove();
@@ -332,17 +386,27 @@ impl Task {
             .map_or_else(|_| Timestamp::now(), Timestamp::from)
     }
 
-    fn removed(&self, name: &ContainerName, incarnation: u64) {
+    fn removed(&mut self, name: &ContainerName, incarnation: u64) {
         let Some(handler) = self.registry.remove(name, incarnation) else {
             return;
         };
         handler.remove();
+        let ended = Timestamp::now();
+        let (figures, finality) = last::figures(&handler, ended).unwrap_or_default();
+        let of = which(&handler);
+        self.parts.ledger.end(&of, ended, figures, finality);
+        if let Some(counted) = handler.oom_counter() {
+            for (hierarchy, inode) in handler.directories() {
+                self.note_moved(hierarchy, inode, counted);
+            }
+        }
+        self.leaving.push_back((Instant::now(), ended, handler));
         self.parts
             .metrics
             .containers
             .set(self.registry.len() as u64);
         let kind = EventKind::ContainerDeletion { exit_code: None };
-        self.parts.bus.publish(Timestamp::now(), name.clone(), kind);
+        self.parts.bus.publish(ended, name.clone(), kind);
     }
 
     fn file_changed(&self, name: &ContainerName, change: FileChange) {
@@ -365,35 +429,12 @@ impl Task {
             }
         }
     }
+}
 
-    fn oom_kill(&self, record: Box<OomKill>) {
-        let hierarchies = &self.parts.plan.hierarchies;
-        let container = |path: &Option<String>| {
-            path.as_deref()
-                .map(|path| hierarchies.container_of_memcg(path))
-        };
-        // A kill without a cgroup of its own in the record is the root's.
-        let victim = container(&record.task_memcg).unwrap_or_else(ContainerName::root);
-        let exhausted = container(&record.oom_memcg).unwrap_or_else(ContainerName::root);
-        let now = self
-            .registry
-            .get(&victim)
-            .map(|handler| handler.incarnation());
-        let kill = self
-            .desk
-            .matcher
-            .lock()
-            .logged(record, victim, now, exhausted, Instant::now());
-        self.publish(kill);
-    }
-
-    /// Publishes a kill, and counts it on its container if that is still there.
-    fn publish(&self, kill: Kill) {
-        let handler = self.registry.get(&kill.victim).filter(|handler| {
-            kill.incarnation
-                .is_none_or(|incarnation| incarnation == handler.incarnation())
-        });
-        self.desk.publish(kill, handler.as_deref());
+fn which(handler: &Handler) -> Which {
+    Which {
+        name: handler.name().clone(),
+        incarnation: handler.incarnation(),
     }
 }
 
@@ -401,9 +442,9 @@ impl Task {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::cgroup::Hierarchies;
     use crate::cgroup::network::NetworkNamespaces;
     use crate::cgroup::plan::ReadOptions;
-    use crate::cgroup::{Hierarchies, HierarchyId};
     use crate::event::EventRequest;
     use crate::handler::Housekeeping;
     use crate::node::test_tree::TestTree;
@@ -426,6 +467,8 @@ mod tests {
         let found = Hierarchies::detect(Path::new("/proc"), Path::new("/"), Some(&root)).unwrap();
         let metrics = Arc::new(SelfMetrics::default());
         let bus = Arc::new(EventBus::new(Default::default(), Arc::clone(&metrics)));
+        let ledger = Ledger::new(Default::default(), Arc::clone(&metrics));
+        let ledger = Arc::new(ledger);
         let node = Arc::new(Node::read(host.roots.clone()));
         nix::unistd::mkfifo(&meminfo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let parts = Parts {
@@ -435,6 +478,8 @@ mod tests {
             accept: Accept::default(),
             skip_root: true,
             bus: Arc::clone(&bus),
+            ledger: Arc::clone(&ledger),
+            exits: None,
             node: Arc::clone(&node),
             node_interval: Duration::ZERO,
             cpu_budget: None,
@@ -449,10 +494,12 @@ mod tests {
             Arc::new(|_, _| {}),
         );
         let sampler = Arc::new(sampler.unwrap());
-        let desk = Arc::new(OomDesk::new(Arc::clone(&bus), metrics));
+        let registry = Arc::<Registry>::default();
+        let desk = OomDesk::new(Arc::clone(&registry), ledger, Arc::clone(&bus), metrics);
+        let desk = Arc::new(desk);
         let (listed, _) = watch::channel(false);
         let (manager, inlet) =
-            Manager::spawn(parts, Arc::default(), Arc::clone(&sampler), desk, listed).unwrap();
+            Manager::spawn(parts, registry, Arc::clone(&sampler), desk, listed).unwrap();
 
         // A writer can be had as soon as somebody waits for one.
         let mut writer = None;

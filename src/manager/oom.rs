@@ -3,316 +3,397 @@
 //! The kernel log says who was killed; the counter of the victim's cgroup says that somebody was.
 //! Either may come first, and either may be silent: the log when records were overwritten or may not
 //! be read, the counter when the cgroup was removed before it was looked at. So a kill from the log
-//! is published at once and held to the counter's credit; a kill from the counter waits a moment for
-//! the log to tell more, and is published without more if it does not.
+//! is told at once, and its counter is expected; a kill from the counter waits a moment for the log,
+//! is told without it if need be, and still takes up what the log says later.
+//!
+//! Time tells what belongs together: a counter that was read before a kill cannot have counted it.
+//! What is told has a number, so that whoever keeps it can be told when the other witness confirms.
+//!
+//! The log does not always say where the victim was: for further victims of a group kill it names the
+//! cgroup that has `memory.oom.group`, and past ten reports in five seconds it names none. Such a kill
+//! waits for the counter that it belongs to.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cgroup::ContainerName;
 use crate::event::OomKill;
+use crate::units::Timestamp;
 
-/// How long a kill that a counter told waits for the kernel log's account of it.
-const WAIT_FOR_LOG: Duration = Duration::from_secs(1);
+/// How long a kill of which too little is known waits for the other witness.
+pub const WAIT: Duration = Duration::from_secs(1);
 
-/// How long a kill that the log told may be seen in the counter afterwards: longer than the longest
-/// housekeeping interval by default.
-const WAIT_FOR_COUNTER: Duration = Duration::from_secs(150);
+/// How long a kill that was told may be confirmed afterwards: longer than the longest housekeeping
+/// interval by default.
+const WAIT_FOR_CONFIRMATION: Duration = Duration::from_secs(150);
 
 /// As long for a container that is not known yet, or no more: one on its way here is polled at once,
 /// and the next of the same name must not be taken for it.
 const WAIT_FOR_UNKNOWN: Duration = Duration::from_secs(5);
 
-/// The most kills of one container that are held either way; a counter that jumps by more is not
-/// published kill by kill.
-const MAX_HELD: usize = 1_000;
+/// The kernel counts a kill before it logs it, and consoles are slow: a counter of the same container
+/// that was read so little before may have counted it.
+const COUNTED_BEFORE_LOGGED: Duration = Duration::from_millis(100);
 
-/// A kill to be published.
+/// The most kills that one look at a counter tells one by one.
+const MAX_AT_ONCE: usize = 1_000;
+
+/// The most kills that are held either way; the oldest give way.
+const MAX_HELD: usize = 10_000;
+
+/// The number of a kill that is none.
+const NOBODY: u64 = u64::MAX;
+
+/// Where the log says that the victim was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In this container; which of that name, if it is known.
+    In(ContainerName, Option<u64>),
+    /// In this container or below it.
+    Within(ContainerName),
+    /// It does not say.
+    Unknown,
+}
+
+/// What the log told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Its account.
+    pub kill: Arc<OomKill>,
+    /// When it happened.
+    pub when: Timestamp,
+    /// Not before this: the log's clock is not ours.
+    pub earliest: Timestamp,
+    /// Where the victim was.
+    pub place: Place,
+    /// The container whose limit was hit.
+    pub limit_of: ContainerName,
+}
+
+/// A kill to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kill {
+    /// Its number.
+    pub number: u64,
+    /// When it happened, or when it was noticed if only a counter told.
+    pub when: Timestamp,
     /// The container of the process.
     pub victim: ContainerName,
-    /// Which of the containers of that name, if it was known when the first witness told.
+    /// Which of the containers of that name, if it is known.
     pub incarnation: Option<u64>,
-    /// The container whose limit was hit; known from the log only.
-    pub exhausted: Option<ContainerName>,
-    /// The log's account; `None` if only a counter told.
-    pub record: Option<Box<OomKill>>,
+    /// The container whose limit was hit, and the log's account; `None` if only a counter told.
+    pub told: Option<(ContainerName, Arc<OomKill>)>,
+    /// Whether a counter told.
+    pub counted: bool,
 }
 
-/// A kill of which one witness has told.
-#[derive(Debug, Clone, Copy)]
-struct Told {
+/// What follows from what a witness said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Tell of a kill.
+    New(Kill),
+    /// The kill of this number has been told; the other witness says the same. With the log's words,
+    /// if it is the log.
+    Confirmed(u64, Option<Logged>),
+}
+
+/// A kill of which the log told, and no counter yet.
+#[derive(Debug)]
+struct FromLog {
+    logged: Logged,
+    /// Its number, once it has been told.
+    told: Option<u64>,
     until: Instant,
-    /// Which of the containers of that name; `None` if it was not known.
-    incarnation: Option<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Account {
-    /// Kills that the log told and the counter has not shown yet, until each is given up.
-    logged: Vec<Told>,
-    /// The same for further victims of a group kill: the log names the memcg that has
-    /// `memory.oom.group`, while the counters are those of the containers in and below it.
-    logged_within: Vec<Instant>,
-    /// Kills that the counter showed and the log has not told yet, until each is published as it is.
-    counted: Vec<Told>,
+/// A kill of which a counter told, and the log has not yet.
+#[derive(Debug)]
+struct FromCounter {
+    name: ContainerName,
+    incarnation: u64,
+    /// When the counter was read.
+    read: Timestamp,
+    told: Option<u64>,
+    until: Instant,
 }
 
-/// The account of all containers that have one open.
+/// The account of all kills that one witness has told of.
 #[derive(Debug, Default)]
 pub struct OomMatcher {
-    accounts: HashMap<ContainerName, Account>,
+    from_log: Vec<FromLog>,
+    from_counters: Vec<FromCounter>,
+    last_number: u64,
 }
 
 impl OomMatcher {
-    /// The log told of a kill: it is to be published now. `incarnation` is that of the container
-    /// that has the victim's name now.
-    pub fn logged(
-        &mut self,
-        record: Box<OomKill>,
-        victim: ContainerName,
-        incarnation: Option<u64>,
-        exhausted: ContainerName,
-        now: Instant,
-    ) -> Kill {
-        let mut kill = Kill {
-            victim,
-            incarnation,
-            exhausted: Some(exhausted),
-            record: Some(record),
-        };
-        let is_group = kill.record.as_ref().is_some_and(|record| record.group);
-        let counted = self.accounts.iter_mut().find(|(name, account)| {
-            !account.counted.is_empty()
-                && (**name == kill.victim || is_group && name.is_within(&kill.victim))
-        });
-        if let Some((name, account)) = counted {
-            kill.incarnation = account.counted.remove(0).incarnation;
-            kill.victim = name.clone();
-            return kill;
+    /// One that gives numbers after `last_number`.
+    pub fn after(last_number: u64) -> Self {
+        Self {
+            last_number,
+            ..Self::default()
         }
-        let account = self.accounts.entry(kill.victim.clone()).or_default();
-        let wait = match incarnation {
-            Some(_) => WAIT_FOR_COUNTER,
-            None => WAIT_FOR_UNKNOWN,
-        };
-        let until = now + wait;
-        if is_group && account.logged_within.len() < MAX_HELD {
-            account.logged_within.push(now + WAIT_FOR_COUNTER);
-        } else if !is_group && account.logged.len() < MAX_HELD {
-            account.logged.push(Told { until, incarnation });
-        }
-        kill
     }
 
-    /// The counter of a container has grown by `number`. Gives the kills that are to be published
-    /// now: if the kernel log is not `followed`, there is nothing to wait for.
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// The log told of a kill.
+    pub fn logged(&mut self, logged: Logged, now: Instant) -> Option<Verdict> {
+        let fits = |from: &FromCounter| match &logged.place {
+            Place::In(name, Some(which)) if from.incarnation == *which => {
+                from.name == *name
+                    && logged.earliest <= from.read.saturating_add(COUNTED_BEFORE_LOGGED)
+            }
+            Place::In(name, _) => from.name == *name && logged.when <= from.read,
+            Place::Within(name) => {
+                from.name.is_within(name)
+                    && logged.earliest <= from.read.saturating_add(COUNTED_BEFORE_LOGGED)
+            }
+            Place::Unknown => false,
+        };
+        if let Some(at) = self.from_counters.iter().position(fits) {
+            let from = self.from_counters.remove(at);
+            return Some(match from.told {
+                Some(number) => Verdict::Confirmed(number, Some(logged)),
+                None => Verdict::New(self.both(from.name, Some(from.incarnation), logged)),
+            });
+        }
+        let (told, wait, verdict) = match &logged.place {
+            Place::In(name, incarnation) => {
+                let (name, incarnation) = (name.clone(), *incarnation);
+                let kill = self.only_logged(name, incarnation, &logged);
+                let wait = match incarnation {
+                    Some(_) => WAIT_FOR_CONFIRMATION,
+                    None => WAIT_FOR_UNKNOWN,
+                };
+                (Some(kill.number), wait, Some(Verdict::New(kill)))
+            }
+            Place::Within(_) | Place::Unknown => (None, WAIT, None),
+        };
+        make_room(&mut self.from_log);
+        self.from_log.push(FromLog {
+            logged,
+            told,
+            until: now + wait,
+        });
+        verdict
+    }
+
+    /// The log told of the chosen process of a group kill once more: the kernel has counted it twice.
+    pub fn again(&mut self, logged: Logged, now: Instant) {
+        let counted = self.from_counters.iter().position(|from| {
+            let same = matches!(&logged.place, Place::In(name, _) if from.name == *name);
+            same && from.told.is_none()
+        });
+        if let Some(at) = counted {
+            self.from_counters.remove(at);
+            return;
+        }
+        make_room(&mut self.from_log);
+        self.from_log.push(FromLog {
+            logged,
+            told: Some(NOBODY),
+            until: now + WAIT_FOR_CONFIRMATION,
+        });
+    }
+
+    /// The counter of a container was read at `read` and has grown by `number`. If the kernel log is
+    /// not `followed`, there is nothing to wait for.
     pub fn counted(
         &mut self,
-        victim: &ContainerName,
+        name: &ContainerName,
         incarnation: u64,
         number: u64,
         followed: bool,
-        now: Instant,
-    ) -> Vec<Kill> {
-        let mut untold = usize::try_from(number).unwrap_or(MAX_HELD).min(MAX_HELD);
-        if let Some(account) = self.accounts.get_mut(victim) {
-            account.logged.retain(|told| {
-                // What was told of another container of this name has its own counter to wait for.
-                let ours = told.incarnation.is_none_or(|other| other == incarnation);
-                let matches = ours && told.until > now && untold > 0;
-                untold -= usize::from(matches);
-                !matches && told.until > now
-            });
+        (now, read): (Instant, Timestamp),
+    ) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        let number = usize::try_from(number).unwrap_or(MAX_AT_ONCE);
+        for _ in 0..number.min(MAX_AT_ONCE) {
+            let at = self.log_of(name, incarnation, read, now);
+            if let Some(from) = at.map(|at| self.from_log.remove(at)) {
+                verdicts.push(match from.told {
+                    Some(number) => Verdict::Confirmed(number, None),
+                    None => Verdict::New(self.both(name.clone(), Some(incarnation), from.logged)),
+                });
+                continue;
+            }
+            let mut from = FromCounter {
+                name: name.clone(),
+                incarnation,
+                read,
+                told: None,
+                until: now + WAIT,
+            };
+            if !followed {
+                verdicts.push(Verdict::New(self.only_counted(&mut from, now)));
+            }
+            make_room(&mut self.from_counters);
+            self.from_counters.push(from);
         }
-        for (_, account) in self
-            .accounts
-            .iter_mut()
-            .filter(|(name, account)| !account.logged_within.is_empty() && victim.is_within(name))
-        {
-            account.logged_within.retain(|until| *until > now);
-            let told = account.logged_within.len().min(untold);
-            account.logged_within.drain(..told);
-            untold -= told;
-        }
-        let incarnation = Some(incarnation);
-        if followed && untold > 0 {
-            let counted = &mut self.accounts.entry(victim.clone()).or_default().counted;
-            let room = MAX_HELD.saturating_sub(counted.len());
-            let until = now + WAIT_FOR_LOG;
-            let told = Told { until, incarnation };
-            counted.extend(std::iter::repeat_n(told, untold.min(room)));
-            return Vec::new();
-        }
-        vec![unexplained(victim, incarnation); untold]
+        verdicts
     }
 
-    /// The kills that have waited long enough for the log, to be published as they are.
-    pub fn overdue(&mut self, now: Instant) -> Vec<Kill> {
-        let mut kills = Vec::new();
-        self.accounts.retain(|victim, account| {
-            account.logged.retain(|told| told.until > now);
-            account.logged_within.retain(|until| *until > now);
-            account.counted.retain(|told| {
-                let waits = told.until > now;
-                if !waits {
-                    kills.push(unexplained(victim, told.incarnation));
-                }
-                waits
-            });
-            !(account.logged.is_empty()
-                && account.logged_within.is_empty()
-                && account.counted.is_empty())
+    /// The kill from the log that this counter means: the oldest of this very container, or of a group
+    /// that it is in.
+    fn log_of(
+        &self,
+        name: &ContainerName,
+        incarnation: u64,
+        read: Timestamp,
+        now: Instant,
+    ) -> Option<usize> {
+        let open = || {
+            let open = self.from_log.iter().enumerate();
+            open.filter(move |(_, from)| {
+                from.until > now
+                    && from.logged.earliest <= read.saturating_add(COUNTED_BEFORE_LOGGED)
+            })
+        };
+        let exact = open().find(|(_, from)| match &from.logged.place {
+            Place::In(of, None) => of == name,
+            Place::In(of, Some(which)) => of == name && *which == incarnation,
+            _ => false,
         });
-        kills
+        let group = || {
+            open().find(|(_, from)| match &from.logged.place {
+                Place::Within(of) => name.is_within(of),
+                _ => false,
+            })
+        };
+        exact.or_else(group).map(|(at, _)| at)
+    }
+
+    /// What has waited long enough.
+    pub fn overdue(&mut self, now: Instant) -> Vec<Verdict> {
+        let mut verdicts = self.settle_unplaced(now);
+        let due = |until: Instant| until <= now;
+        let mut counters = std::mem::take(&mut self.from_counters);
+        counters.retain_mut(|from| {
+            if !due(from.until) {
+                return true;
+            }
+            if from.told.is_some() {
+                return false;
+            }
+            verdicts.push(Verdict::New(self.only_counted(from, now)));
+            true
+        });
+        self.from_counters = counters;
+        let mut log = std::mem::take(&mut self.from_log);
+        log.retain_mut(|from| {
+            if !due(from.until) {
+                return true;
+            }
+            let (None, place) = (from.told, &from.logged.place) else {
+                return false;
+            };
+            // Nobody counted it. A kernel before 4.13 cannot; else the container has gone.
+            let name = match place {
+                Place::In(name, _) | Place::Within(name) => name.clone(),
+                Place::Unknown => ContainerName::root(),
+            };
+            let kill = self.only_logged(name, None, &from.logged);
+            from.told = Some(kill.number);
+            from.until = now + WAIT_FOR_CONFIRMATION;
+            verdicts.push(Verdict::New(kill));
+            !matches!(from.logged.place, Place::Unknown)
+        });
+        self.from_log = log;
+        verdicts
+    }
+
+    /// Brings together kills that the log did not place and kills that only counters told, once one of
+    /// either has waited long enough. If all of the latter are of one container, the log's are; else
+    /// who was where is not known, and all that is certain is that each was counted.
+    fn settle_unplaced(&mut self, now: Instant) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        let is_unplaced =
+            |from: &FromLog| from.told.is_none() && from.logged.place == Place::Unknown;
+        let is_open = |from: &FromCounter| from.told.is_none();
+        let mut unplaced = self.from_log.iter().filter(|from| is_unplaced(from));
+        let Some(oldest) = unplaced.next() else {
+            return verdicts;
+        };
+        let mut counters = self.from_counters.iter().filter(|from| is_open(from));
+        let Some(first) = counters.next() else {
+            return verdicts;
+        };
+        if oldest.until > now && first.until > now {
+            return verdicts;
+        }
+        let is_one =
+            counters.all(|from| (&from.name, from.incarnation) == (&first.name, first.incarnation));
+        let mut at = 0;
+        while let Some(from) = self.from_log.get(at) {
+            let when = from.logged.earliest;
+            let fits = |of: &FromCounter| {
+                is_open(of) && when <= of.read.saturating_add(COUNTED_BEFORE_LOGGED)
+            };
+            let counter = (self.from_counters.iter().position(fits)).filter(|_| is_unplaced(from));
+            let Some(counter) = counter else {
+                at += 1;
+                continue;
+            };
+            let from = self.from_log.remove(at);
+            let mut counted = self.from_counters.remove(counter);
+            verdicts.push(Verdict::New(if is_one {
+                self.both(counted.name, Some(counted.incarnation), from.logged)
+            } else {
+                self.only_counted(&mut counted, now)
+            }));
+        }
+        verdicts
+    }
+
+    fn both(&mut self, victim: ContainerName, incarnation: Option<u64>, logged: Logged) -> Kill {
+        Kill {
+            counted: true,
+            ..self.only_logged(victim, incarnation, &logged)
+        }
+    }
+
+    fn only_logged(
+        &mut self,
+        victim: ContainerName,
+        incarnation: Option<u64>,
+        logged: &Logged,
+    ) -> Kill {
+        Kill {
+            number: self.number(),
+            when: logged.when,
+            victim,
+            incarnation,
+            told: Some((logged.limit_of.clone(), Arc::clone(&logged.kill))),
+            counted: false,
+        }
+    }
+
+    /// A kill that only a counter told; from now on the log may confirm it.
+    fn only_counted(&mut self, from: &mut FromCounter, now: Instant) -> Kill {
+        let number = self.number();
+        from.told = Some(number);
+        from.until = now + WAIT_FOR_CONFIRMATION;
+        Kill {
+            number,
+            when: from.read,
+            victim: from.name.clone(),
+            incarnation: Some(from.incarnation),
+            told: None,
+            counted: true,
+        }
     }
 }
 
-/// A kill that only a counter told.
-fn unexplained(victim: &ContainerName, incarnation: Option<u64>) -> Kill {
-    Kill {
-        victim: victim.clone(),
-        incarnation,
-        exhausted: None,
-        record: None,
+fn make_room<T>(held: &mut Vec<T>) {
+    if held.len() >= MAX_HELD {
+        // The oldest, and some more, so that this is not done each time.
+        held.drain(..MAX_HELD / 10);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The incarnation that the tests are about, and the next of the same name.
-    const ONE: u64 = 1;
-    const TWO: u64 = 2;
-
-    fn name() -> ContainerName {
-        ContainerName::from_request("/a")
-    }
-
-    fn logged(matcher: &mut OomMatcher, now: Instant) -> Kill {
-        matcher.logged(
-            Box::default(),
-            name(),
-            Some(ONE),
-            ContainerName::root(),
-            now,
-        )
-    }
-
-    #[test]
-    fn both_witnesses_make_one_kill_in_either_order() {
-        let (mut matcher, now) = (OomMatcher::default(), Instant::now());
-        assert!(logged(&mut matcher, now).record.is_some());
-        assert_eq!(matcher.counted(&name(), ONE, 1, true, now), []);
-        assert_eq!(matcher.overdue(now + WAIT_FOR_LOG), []);
-
-        assert_eq!(matcher.counted(&name(), ONE, 1, true, now), []);
-        assert!(logged(&mut matcher, now).record.is_some());
-        assert_eq!(matcher.overdue(now + WAIT_FOR_LOG), []);
-        assert!(matcher.accounts.is_empty(), "nothing is left open");
-    }
-
-    #[test]
-    fn a_kill_that_the_log_lost_is_published_after_a_moment() {
-        let (mut matcher, now) = (OomMatcher::default(), Instant::now());
-        assert_eq!(matcher.counted(&name(), ONE, 3, true, now), []);
-        logged(&mut matcher, now);
-        assert_eq!(matcher.overdue(now), []);
-        let overdue = matcher.overdue(now + WAIT_FOR_LOG);
-        assert_eq!(overdue.len(), 2);
-        assert_eq!(
-            overdue[0],
-            Kill {
-                victim: name(),
-                incarnation: Some(ONE),
-                exhausted: None,
-                record: None
-            }
-        );
-    }
-
-    #[test]
-    fn without_a_log_the_counter_is_believed_at_once() {
-        let (mut matcher, now) = (OomMatcher::default(), Instant::now());
-        assert_eq!(matcher.counted(&name(), ONE, 2, false, now).len(), 2);
-        assert_eq!(matcher.overdue(now + WAIT_FOR_LOG), []);
-    }
-
-    #[test]
-    fn an_old_record_does_not_hide_a_new_kill() {
-        let (mut matcher, now) = (OomMatcher::default(), Instant::now());
-        logged(&mut matcher, now);
-        let later = now + WAIT_FOR_COUNTER + Duration::from_secs(1);
-        assert_eq!(matcher.counted(&name(), ONE, 1, true, later), []);
-        assert_eq!(matcher.overdue(later + WAIT_FOR_LOG).len(), 1);
-    }
-
-    #[test]
-    fn an_absurd_counter_is_bounded() {
-        let (mut matcher, now) = (OomMatcher::default(), Instant::now());
-        assert_eq!(
-            matcher.counted(&name(), ONE, u64::MAX, false, now).len(),
-            MAX_HELD
-        );
-    }
-
-    #[test]
-    fn a_record_of_one_container_does_not_hide_a_kill_in_the_next_of_its_name() {
-        let (mut matcher, now) = (OomMatcher::default(), Instant::now());
-        logged(&mut matcher, now);
-        assert_eq!(matcher.counted(&name(), TWO, 1, true, now), []);
-        let overdue = matcher.overdue(now + WAIT_FOR_LOG);
-        assert_eq!(overdue, [unexplained(&name(), Some(TWO))]);
-        assert_eq!(matcher.counted(&name(), ONE, 1, true, now), []);
-        assert_eq!(matcher.overdue(now + WAIT_FOR_LOG), []);
-    }
-
-    #[test]
-    fn a_kill_counted_in_a_container_that_has_gone_since_stays_its_own() {
-        let (mut matcher, now) = (OomMatcher::default(), Instant::now());
-        assert_eq!(matcher.counted(&name(), ONE, 1, true, now), []);
-        let told = matcher.logged(
-            Box::default(),
-            name(),
-            Some(TWO),
-            ContainerName::root(),
-            now,
-        );
-        assert_eq!(told.incarnation, Some(ONE));
-        assert!(matcher.accounts.values().all(|open| open.logged.is_empty()));
-    }
-
-    #[test]
-    fn a_record_of_a_container_not_yet_known_meets_its_counter() {
-        let (mut matcher, now) = (OomMatcher::default(), Instant::now());
-        matcher.logged(Box::default(), name(), None, ContainerName::root(), now);
-        assert_eq!(matcher.counted(&name(), ONE, 1, true, now), []);
-        assert_eq!(matcher.overdue(now + WAIT_FOR_LOG), []);
-    }
-
-    #[test]
-    fn further_victims_of_a_group_kill_are_counted_once_below_the_group() {
-        let pod = ContainerName::from_request;
-        let group = |matcher: &mut OomMatcher, now| {
-            let record = OomKill {
-                group: true,
-                ..OomKill::default()
-            };
-            matcher.logged(Box::new(record), pod("/pod"), Some(ONE), pod("/pod"), now)
-        };
-        let (mut matcher, now) = (OomMatcher::default(), Instant::now());
-        // The log first: two more victims of the group, one in each container of the pod.
-        group(&mut matcher, now);
-        group(&mut matcher, now);
-        assert_eq!(matcher.counted(&pod("/pod/a"), ONE, 1, true, now), []);
-        assert_eq!(matcher.counted(&pod("/pod/b"), TWO, 1, true, now), []);
-        assert_eq!(matcher.overdue(now + WAIT_FOR_LOG), []);
-        // The counter first: the kill is told of the container that counted it.
-        assert_eq!(matcher.counted(&pod("/pod/a"), ONE, 1, true, now), []);
-        assert_eq!(group(&mut matcher, now).victim, pod("/pod/a"));
-        assert_eq!(matcher.overdue(now + WAIT_FOR_LOG), []);
-        assert!(matcher.accounts.is_empty(), "nothing is left open");
-    }
-}
+#[path = "oom_tests.rs"]
+mod tests;

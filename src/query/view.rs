@@ -15,6 +15,7 @@ use crate::cgroup::{ContainerName, Sample, Spec};
 use crate::event::{Event, EventBus, EventRequest, Position, Subscription};
 use crate::handler::{Handler, Sampler, Stretch};
 use crate::journal::Journal;
+use crate::ledger::{Finality, LastRead, Ledger, LedgerRequest, Life};
 use crate::manager::Registry;
 use crate::node::disk_usage::{LayerUsage, LayerUsages, Location};
 use crate::node::setup::{self, Setup};
@@ -48,6 +49,8 @@ pub struct Inner {
     pub sampler: Arc<Sampler>,
     /// The events.
     pub bus: Arc<EventBus>,
+    /// What became of containers.
+    pub ledger: Arc<Ledger>,
     /// The node.
     pub node: Arc<Node>,
     /// The reading plan, with the cost of each file.
@@ -403,6 +406,36 @@ impl View {
     /// Events from now on.
     pub fn watch_events(&self, request: EventRequest) -> Subscription {
         self.inner.bus.subscribe(request)
+    }
+
+    /// The lives of containers, those that have gone too, newest first; with a journal, only once that
+    /// has them. On a thread that may block. Of those that are there the
+    /// figures are those of the newest sample.
+    pub fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
+        let mut lives = self.inner.ledger.lives(request);
+        for life in lives.iter_mut().take_while(|life| life.ended.is_none()) {
+            let handler = self.inner.registry.get(&life.which.name);
+            let same = handler.filter(|it| it.incarnation() == life.which.incarnation);
+            if let Some((figures, sample)) = same.and_then(|handler| handler.figures()) {
+                life.figures = figures;
+                life.finality = Finality {
+                    last_read: LastRead::Poll,
+                    age: Some(Timestamp::now().since(sample.timestamp)),
+                };
+            }
+        }
+        self.inner.ledger.settle();
+        lives
+    }
+
+    /// What became of containers: totals by workload.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.inner.ledger
+    }
+
+    /// The container of this name that is there now.
+    pub fn container(&self, name: &ContainerName) -> Option<Arc<Handler>> {
+        self.inner.registry.get(name)
     }
 
     /// Events behind a position: those that are past and then those to come.

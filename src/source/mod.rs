@@ -5,12 +5,16 @@
 //! into an inlet that the manager provides. Each source has a thread of its own, so that the
 //! kernel's queues are emptied whatever else happens.
 //!
+//! Where it is asked for, and root in the initial namespaces, a fourth thread follows the exits of
+//! processes ([`exits`]).
+//!
 //! The third signal, the kernel's own counters of OOM kills, is read where all counters are: in the
 //! poll of a container (`handler`), hastened by [`FileChange::MemoryEvents`].
 
 pub mod kmsg;
 pub mod oom;
 pub mod kmsg_reader;
+pub mod exits;
 pub mod tree;
 pub mod watcher;
 
@@ -27,8 +31,9 @@ pub enum SourceEvent {
     File(ContainerName, FileChange),
     /// All hierarchies have been listed for the first time: what there was at start is known.
     Listed,
-    /// The kernel log told of an OOM kill.
-    OomKill(Box<OomKill>),
+    /// The kernel log told of an OOM kill; with the victim's container, where the log does not say it
+    /// and procfs still did.
+    OomKill(Box<OomKill>, Option<ContainerName>),
 }
 
 /// Which file of a container has changed.

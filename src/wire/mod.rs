@@ -15,11 +15,13 @@
 //! | [`v1`] | API v1.0 to v1.3 |
 //! | [`v2`] | API v2.0 and v2.1 |
 //! | [`kubelet`] | the kubelet's summary and resource metrics |
+//! | [`ledger`] | lives of containers, those that have gone too |
 //! | [`own`] | cgauge's own API |
 //! | [`machine`] | machine info and attributes |
 
 mod object;
 pub mod time;
+pub mod ledger;
 pub mod machine;
 pub mod shared;
 pub mod kubelet;

@@ -189,6 +189,16 @@ impl TestCgroup {
         child.child(name).name().to_owned()
     }
 
+    /// The children, in the order in which they were made.
+    pub fn children_mut(&mut self) -> &mut [Self] {
+        &mut self.children
+    }
+
+    /// The helpers that were put here.
+    pub fn helpers_mut(&mut self) -> &mut [Helper] {
+        &mut self.helpers
+    }
+
     fn make(&self) {
         if Layout::get().is_pure_v2() {
             enable_controllers(&self.hierarchies[0].mount);

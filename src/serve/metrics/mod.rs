@@ -18,6 +18,7 @@
 //! | `family`, `table` | what a row is; all rows |
 //! | `page`, `budget` | what a scrape shows, the walk over the rows, and what is left out |
 //! | `cpu`, `memory`, `numa`, `disk`, `io`, `network`, `sockets`, `pressure`, `processes`, `spec` | families of containers |
+//! | `workloads` | families of what outlives a container |
 //! | `machine`, `topology`, `own`, `process` | families of the machine, of cgauge, of its process |
 
 mod identity;
@@ -40,6 +41,7 @@ mod sockets;
 mod pressure;
 mod processes;
 mod spec;
+mod workloads;
 mod machine;
 mod topology;
 mod own;

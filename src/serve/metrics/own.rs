@@ -239,6 +239,41 @@ pub(super) const FAMILIES: &[Family] = &[
         own!(count journal.bytes),
     ),
     counter(
+        "cgauge_exit_records_total",
+        "Records of threads that ended, with --exit-accounting.",
+        own!(count exit_records),
+    ),
+    counter(
+        "cgauge_exit_gaps_total",
+        "Times that the kernel had more such records than room.",
+        own!(count exit_gaps),
+    ),
+    counter(
+        "cgauge_exit_records_unplaced_total",
+        "Of those records, the ones whose container was not known.",
+        own!(count exits_unplaced),
+    ),
+    counter(
+        "cgauge_exit_unplaced_cpu_seconds_total",
+        "The CPU time in them.",
+        own!(nanos exits_unplaced_ns),
+    ),
+    gauge(
+        "cgauge_ledger_lives",
+        "Lives of containers that have ended, in the ledger.",
+        own!(count ledger_lives),
+    ),
+    gauge(
+        "cgauge_ledger_bytes",
+        "Memory that they take, about.",
+        own!(count ledger_bytes),
+    ),
+    counter(
+        "cgauge_ledger_evicted_total",
+        "Lives let go for lack of room, before they were too old.",
+        own!(count ledger_evicted),
+    ),
+    counter(
         "cgauge_http_connections_accepted_total",
         "Connections accepted.",
         own!(count http.connections_accepted),

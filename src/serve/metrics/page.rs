@@ -11,12 +11,13 @@ use super::identity::{self, LabelSet};
 use super::labels::Labels;
 use super::options::{Options, Profile};
 use super::table::TABLE;
-use super::{Process, budget};
+use super::{Process, budget, workloads};
 use crate::cgroup::kind::MetricKind;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::sockets::SocketStats;
 use crate::cgroup::stats::InterfaceStats;
 use crate::cgroup::{CgroupPath, ContainerName, Sample, Spec};
+use crate::ledger::Workload;
 use crate::node::disk_usage::LayerUsage;
 use crate::node::{FsTable, MachineInfo, VersionInfo};
 use crate::runtime::{Identity, LinkStatus};
@@ -151,6 +152,8 @@ pub struct Page<'a> {
     pub descriptors: Descriptors,
     /// The process, if it may be looked at.
     pub process: Option<Process>,
+    /// Totals of workloads, by name; see [`set_workloads`](Self::set_workloads).
+    pub(super) workloads: Vec<Workload>,
     /// How the links to container runtimes are doing.
     pub links: Vec<Arc<LinkStatus>>,
     /// How many names there are.
@@ -204,7 +207,14 @@ impl<'a> Page<'a> {
             links: Vec::new(),
             names: None,
             of_runtimes: Vec::new(),
+            workloads: Vec::new(),
         }
+    }
+
+    /// Shows totals of workloads: those with more than one container or with an OOM kill, at most a
+    /// thousand. What containers that are still there have used is to be in them.
+    pub fn set_workloads(&mut self, workloads: Vec<Workload>) {
+        self.workloads = workloads::shown(workloads);
     }
 
     /// Also shows what runtimes know of these containers, whether they have a cgroup or not.

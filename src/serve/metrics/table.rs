@@ -5,13 +5,13 @@ use std::sync::LazyLock;
 use super::family::{Family, Type};
 use super::{
     cpu, disk, identity, io, machine, memory, network, numa, own, pressure, process, processes,
-    sockets, spec, topology,
+    sockets, spec, topology, workloads,
 };
 use crate::cgroup::kind::MetricKind::{self, *};
 
 /// All families, by name.
 pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let groups: [(Option<MetricKind>, &[Family]); 28] = [
+    let groups: [(Option<MetricKind>, &[Family]); 31] = [
         (Some(Cpu), cpu::FAMILIES),
         (Some(Sched), processes::SCHED),
         (Some(CpuLoad), processes::LOAD),
@@ -33,6 +33,9 @@ pub(super) static TABLE: LazyLock<Vec<Family>> = LazyLock::new(|| {
         (None, identity::FAMILIES),
         (None, identity::RUNTIME),
         (Some(Process), spec::THREADS_MAX),
+        (Some(OomEvent), workloads::OOM),
+        (Some(Cpu), workloads::CPU),
+        (None, workloads::LIVES),
         (None, machine::FAMILIES),
         (None, own::FAMILIES),
         (None, own::RUNTIMES),

@@ -1,5 +1,6 @@
 //! `/metrics`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,9 @@ use warp::reply::Response;
 use super::answer::{self, Refusal};
 use super::request::{self, Query};
 use super::{Options, in_background, raw_query};
-use crate::cgroup::Sample;
+use crate::cgroup::{ContainerName, Sample};
 use crate::handler::Handler;
+use crate::ledger::Workload;
 use crate::query::{View, is_elsewhere};
 use crate::runtime::{Identity, State};
 use crate::serve::metrics::{
@@ -132,7 +134,9 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
             plan: view.plan(),
         };
         scrape.scrapes.inc();
+        let workloads = workloads(view);
         let mut page = Page::new(containers, of, options);
+        page.set_workloads(workloads);
         page.filesystems = filesystems;
         page.complete = view.is_ready();
         page.late = late;
@@ -199,6 +203,27 @@ fn wait(headers: &HeaderMap) -> Duration {
         .and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
     let timeout = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     timeout.map_or(WAIT, |timeout| (timeout / 2).min(WAIT))
+}
+
+/// The totals of workloads, with what their containers have used that are still there.
+fn workloads(view: &View) -> Vec<Workload> {
+    // Before the totals: what ends in between is in those, and not added once more.
+    let handlers = view.containers_within(&ContainerName::root());
+    let mut workloads = view.ledger().totals();
+    let handlers: HashMap<_, _> = handlers
+        .iter()
+        .map(|handler| (handler.name(), handler))
+        .collect();
+    for workload in workloads.iter_mut().filter(|of| of.totals.lives > 1) {
+        for which in &workload.living {
+            let handler = handlers.get(&which.name);
+            let same = handler.filter(|it| it.incarnation() == which.incarnation);
+            let used = same.and_then(|handler| handler.figures()?.0.cpu_ns);
+            let totals = &mut workload.totals;
+            totals.cpu_ns = totals.cpu_ns.saturating_add(used.unwrap_or(0));
+        }
+    }
+    workloads
 }
 
 impl Desk {

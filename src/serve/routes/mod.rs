@@ -9,6 +9,7 @@ mod events;
 mod facts;
 mod health;
 mod kubelet;
+mod ledger;
 mod metrics;
 mod openapi;
 mod own_events;
@@ -50,6 +51,8 @@ pub fn all(view: &View, options: &Options) -> BoxedFilter<(Response,)> {
     // The metrics first: wherever they are put, they are there.
     metrics::routes(view, options)
         .or(health::routes(view))
+        .unify()
+        .or(ledger::routes(view))
         .unify()
         .or(own_events::routes(view))
         .unify()

@@ -195,7 +195,44 @@ const TEXT: &str = "text/plain";
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 
-const OTHERS: [Other; 9] = [
+const LEDGER: [Parameter; 7] = [
+    (
+        "container",
+        Schema::Text,
+        "Only this container and those below it.",
+    ),
+    (
+        "name",
+        Schema::Text,
+        "Only what is called so: by a runtime, or by the beginning of its path or of the path's last element.",
+    ),
+    (
+        "since",
+        Schema::Text,
+        "Only what had not ended before: a time, or a duration such as 1h before now.",
+    ),
+    ("oom", Schema::Flag, "Only with an OOM kill."),
+    ("ended", Schema::Flag, "Only what has ended."),
+    (
+        "max",
+        Schema::Count,
+        "The newest so many; -1 for all. 100 if not given.",
+    ),
+    (
+        "format",
+        Schema::OneOf(&["json", "ndjson"]),
+        "A list, or an object a line.",
+    ),
+];
+
+const OTHERS: [Other; 10] = [
+    (
+        "/api/cgauge/v1/ledger",
+        JSON,
+        &LEDGER,
+        "What became of containers, newest first: those that are there, then those that have gone.",
+        false,
+    ),
     ("/", TEXT, &[], "What there is.", false),
     ("/healthz", TEXT, &[], "ok", false),
     (
@@ -392,6 +429,9 @@ pub(super) fn description() -> Value {
     }
     for (path, media, parameters, about, fails) in OTHERS {
         let schema = match media {
+            JSON if path.ends_with("ledger") => {
+                json!({"type": "array", "items": {"type": "object"}})
+            }
             JSON => json!({"type": "object"}),
             _ => json!({"type": "string"}),
         };

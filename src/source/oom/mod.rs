@@ -26,6 +26,7 @@
 //! * `pgtables` is in bytes, though it says kB, in 5.4 before its fix: not told apart here.
 
 mod line;
+pub mod place;
 #[cfg(test)]
 mod tests;
 
@@ -329,6 +330,15 @@ impl OomTracker {
         if let Some(group) = self.group.as_mut().filter(|_| in_group) {
             group.stamp = stamp;
             if group.pid == pid {
+                emit(OomKill {
+                    pid: Some(pid),
+                    task_memcg: group.report.task_memcg.clone(),
+                    oom_memcg: group.report.oom_memcg.clone(),
+                    again: true,
+                    stamp,
+                    sequence,
+                    ..OomKill::default()
+                });
                 return;
             }
         }

@@ -33,7 +33,8 @@ objects! {
         "exit_code" => Some(exit_code.unwrap_or(EXIT_CODE_UNKNOWN)),
     }
 
-    struct Kill<'a>(&'a OomKill) |kill| {
+    /// What the kernel's log says of an OOM kill.
+    pub struct Kill<'a>(&'a OomKill) |kill| {
         "pid" => kill.pid,
         "process_name" => kill.process_name.as_deref(),
         "constraint" => kill.constraint.map(|constraint| constraint.as_str()),

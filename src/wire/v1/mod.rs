@@ -7,7 +7,7 @@ pub mod spec;
 pub mod stats;
 
 pub use container::ContainerInfo;
-pub use event::Event;
+pub use event::{Event, Kill};
 
 #[cfg(test)]
 mod tests;

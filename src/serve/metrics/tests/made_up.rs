@@ -9,6 +9,7 @@ use crate::cgroup::plan::{Plan, ReadOptions};
 use crate::cgroup::spec::{CpuSpec, MemorySpec, PidsSpec};
 use crate::cgroup::stats::{DeviceNumber, InterfaceStats, NetworkStats};
 use crate::cgroup::{ContainerName, Sample, Spec};
+use crate::ledger::{Totals, Workload};
 use crate::node::disk_usage::store::tests::usage;
 use crate::node::disks::Disk;
 use crate::node::memory::MemoryOfType;
@@ -127,6 +128,7 @@ pub(super) fn bytes_with(containers: Vec<Container>, options: &Options, format: 
     };
     let mut page = Page::new(containers, of, options);
     page.process = Process::read();
+    page.set_workloads(vec![workload("/a", 2, 3), workload("/b", 1, 0)]);
     page.filesystems = Some(filesystems());
     page.show_runtimes_containers(vec![Arc::new(identity()), Arc::new(ended())]);
     page.links = links();
@@ -282,4 +284,17 @@ pub(super) fn full(n: u64) -> Sample {
     });
     sample.each_mut(&mut |column| *column = Some(n));
     sample
+}
+
+pub(super) fn workload(name: &str, lives: u64, oom_kills: u64) -> Workload {
+    Workload {
+        name: name.into(),
+        totals: Totals {
+            lives,
+            oom_kills,
+            cpu_ns: 1_500_000_000,
+            ..Totals::default()
+        },
+        living: Vec::new(),
+    }
 }

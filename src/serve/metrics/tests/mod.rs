@@ -27,6 +27,24 @@ use known::{OMITTED, REFERENCE};
 use made_up::*;
 use read::read;
 
+#[test]
+fn totals_of_workloads_are_few_and_outlive_containers() {
+    let page = page_of(Vec::new());
+    for line in [
+        r#"cgauge_workload_oom_kills_total{workload="/a"} 3"#,
+        r#"cgauge_workload_cpu_usage_seconds_total{workload="/a"} 1.5"#,
+        r#"cgauge_workload_containers_total{workload="/a"} 2"#,
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}: {page}");
+    }
+    assert!(!page.contains(r#"workload="/b""#), "nothing to tell");
+    let many = (0..2_000).map(|number| workload(&format!("/{number}"), 2, 0));
+    assert_eq!(
+        workloads::shown(many.collect()).len(),
+        workloads::MAX_WORKLOADS
+    );
+}
+
 fn types(page: &str) -> BTreeMap<&str, &str> {
     page.lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))

@@ -1,0 +1,559 @@
+//! Pure: all lives, the totals by workload, and what keeps both bounded.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::figures::{Figures, Finality};
+use super::kill::{KillSource, OomRecord};
+use super::life::{Exit, Identity, LedgerRequest, Life, Which};
+use super::stored;
+use crate::cgroup::ContainerName;
+use crate::units::Timestamp;
+
+/// What the ledger may hold of lives that have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LedgerLimits {
+    /// How long after its end a life is kept.
+    pub age: Duration,
+    /// How many.
+    pub number: usize,
+    /// How much memory they may take.
+    pub bytes: usize,
+}
+
+impl Default for LedgerLimits {
+    fn default() -> Self {
+        Self {
+            age: Duration::from_secs(24 * 60 * 60),
+            number: 20_000,
+            bytes: 32 << 20,
+        }
+    }
+}
+
+/// Workloads whose totals are kept; past that, those go that have ended longest ago.
+const MAX_WORKLOADS: usize = 20_000;
+
+/// Kills of containers that nobody knew, kept for those who ask about them.
+const MAX_STRAY_KILLS: usize = 1_000;
+
+/// What all lives of a workload add up to. These never go backwards while they are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Lives begun.
+    pub lives: u64,
+    /// OOM kills, of live containers too.
+    pub oom_kills: u64,
+    /// CPU time of lives that have ended, nanoseconds.
+    pub cpu_ns: u64,
+    /// Lives that have not ended.
+    pub living: u64,
+    /// When the newest ended or was killed in.
+    pub newest: Timestamp,
+}
+
+/// A workload: all containers that have or had its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// The name that a runtime gives, or the path of the cgroup.
+    pub name: Arc<str>,
+    /// What its lives add up to.
+    pub totals: Totals,
+    /// Those that have not ended, whose use is not in the totals.
+    pub living: Vec<Which>,
+}
+
+/// Everything.
+#[derive(Debug)]
+pub(super) struct Book {
+    limits: LedgerLimits,
+    living: BTreeMap<ContainerName, Life>,
+    /// By end.
+    ended: VecDeque<Life>,
+    bytes: usize,
+    evicted: u64,
+    totals: HashMap<Arc<str>, Totals>,
+    last_life: u64,
+    last_kill: u64,
+    /// Lives of an earlier run that had not ended then, by number.
+    unmet: BTreeMap<u64, Life>,
+    /// Where lives that change are put down, if anywhere.
+    outbox: Option<Outbox>,
+}
+
+/// Lives as records of the journal, on their way there.
+#[derive(Debug, Default)]
+struct Outbox {
+    boot: Option<String>,
+    records: Vec<Vec<u8>>,
+}
+
+impl Outbox {
+    fn put(&mut self, life: &Life) {
+        match stored::encode(life, self.boot.as_deref()) {
+            Ok(record) => self.records.push(record),
+            Err(error) => tracing::error!(%error, "a life cannot be written"),
+        }
+    }
+}
+
+fn put(outbox: &mut Option<Outbox>, life: &Life) {
+    if let Some(outbox) = outbox {
+        outbox.put(life);
+    }
+}
+
+impl Book {
+    pub(super) fn new(limits: LedgerLimits) -> Self {
+        Self {
+            limits,
+            living: BTreeMap::new(),
+            ended: VecDeque::new(),
+            bytes: 0,
+            evicted: 0,
+            totals: HashMap::new(),
+            last_life: 0,
+            last_kill: 0,
+            unmet: BTreeMap::new(),
+            outbox: None,
+        }
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    pub(super) fn last_kill(&self) -> u64 {
+        self.last_kill
+    }
+
+    pub(super) fn ended_lives(&self) -> usize {
+        self.ended.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives the kernel's count of OOM kills that is in a life that is continued.
+    pub(super) fn begin(
+        &mut self,
+        which: Which,
+        started: Timestamp,
+        preexisting: bool,
+        directory: Option<(u8, u64)>,
+    ) -> Option<u64> {
+        let known = self.unmet.values().find(|life| {
+            let same = directory.is_some_and(|of| life.directories.contains(&of));
+            preexisting && same && life.which.name == which.name
+        });
+        if let Some(number) = known.map(|life| life.number)
+            && let Some(mut life) = self.unmet.remove(&number)
+        {
+            life.which = which;
+            // Kills that only the log had told are in the counter by now.
+            let logged = life
+                .kills
+                .iter()
+                .filter(|(_, kill)| kill.source == KillSource::Log);
+            let logged = logged.count() as u64;
+            life.oom_counter = life.oom_counter.map(|counted| counted + logged);
+            let counted = life.oom_counter;
+            put(&mut self.outbox, &life);
+            self.living.insert(life.which.name.clone(), life);
+            return counted;
+        }
+        self.last_life += 1;
+        let mut life = Life::new(self.last_life, which, started, preexisting);
+        life.directories.extend(directory);
+        life.oom_counter = (!preexisting).then_some(0);
+        let totals = self.totals_of(life.workload());
+        totals.lives += 1;
+        totals.living += 1;
+        put(&mut self.outbox, &life);
+        if let Some(before) = self.living.insert(life.which.name.clone(), life) {
+            // Its end was not told. There can be no two of a name.
+            self.close(before, started, Figures::default(), Finality::default());
+        }
+        self.shrink_totals();
+        None
+    }
+
+    /// A container has another directory.
+    pub(super) fn attached(&mut self, which: &Which, directory: (u8, u64)) {
+        self.change(which, |life| {
+            let is_new = !life.directories.contains(&directory);
+            life.directories.push(directory);
+            is_new
+        });
+    }
+
+    /// The kernel's counter of OOM kills was read for the first time in a container that was there
+    /// before: what it has is none of ours.
+    pub(super) fn counter_begins(&mut self, which: &Which, counted: u64) {
+        self.change(which, |life| {
+            let is_new = life.oom_counter.is_none();
+            life.oom_counter.get_or_insert(counted);
+            is_new
+        });
+    }
+
+    /// What there was at start is known: lives of an earlier run that were not met again are over.
+    pub(super) fn all_met(&mut self, now: Timestamp) {
+        for (_, mut life) in std::mem::take(&mut self.unmet) {
+            life.end_unseen = true;
+            let (figures, finality) = (life.figures, life.finality);
+            self.close(life, now, figures, finality);
+        }
+    }
+
+    /// Takes up a record of an earlier run.
+    pub(super) fn restore(&mut self, mut life: Life, boot: Option<&str>, present: Option<&str>) {
+        self.last_life = self.last_life.max(life.number);
+        let before = self.unmet.remove(&life.number);
+        let again = match before {
+            Some(_) => None,
+            // Mostly the one that came last, if it is one.
+            None => {
+                let mut ended = self.ended.iter().rposition(|of| of.number == life.number);
+                ended.take().and_then(|at| self.ended.remove(at))
+            }
+        };
+        if let Some(old) = before.as_ref().or(again.as_ref()) {
+            let is_over = old.ended.is_some();
+            let (kills, cpu) = (old.oom_kills, old.figures.cpu_ns.unwrap_or(0));
+            let bytes = old.bytes();
+            let totals = self.totals_of(old.workload());
+            totals.lives = totals.lives.saturating_sub(1);
+            totals.living = totals.living.saturating_sub(u64::from(!is_over));
+            totals.oom_kills = totals.oom_kills.saturating_sub(kills);
+            if is_over {
+                totals.cpu_ns = totals.cpu_ns.saturating_sub(cpu);
+                self.bytes = self.bytes.saturating_sub(bytes);
+            }
+        }
+        let totals = self.totals_of(life.workload());
+        totals.lives += 1;
+        totals.living += 1;
+        totals.oom_kills += life.oom_kills;
+        totals.newest = totals.newest.max(life.ended.unwrap_or(life.started));
+        match life.ended {
+            Some(ended) => {
+                let (figures, finality) = (life.figures, life.finality);
+                self.close(life, ended, figures, finality);
+            }
+            None => {
+                // Inodes of another boot say nothing.
+                if boot.is_none() || boot != present {
+                    life.directories.clear();
+                }
+                self.unmet.insert(life.number, life);
+            }
+        }
+    }
+
+    /// From now on, lives that change are put down.
+    pub(super) fn keep_outbox(&mut self, boot: Option<String>) {
+        self.outbox = Some(Outbox {
+            boot,
+            records: Vec::new(),
+        });
+    }
+
+    pub(super) fn take_outbox(&mut self) -> Vec<Vec<u8>> {
+        let records = self
+            .outbox
+            .as_mut()
+            .map(|of| std::mem::take(&mut of.records));
+        records.unwrap_or_default()
+    }
+
+    pub(super) fn end(
+        &mut self,
+        which: &Which,
+        ended: Timestamp,
+        figures: Figures,
+        finality: Finality,
+    ) {
+        let found = self.living.get(&which.name);
+        if found.is_some_and(|life| life.which == *which)
+            && let Some(life) = self.living.remove(&which.name)
+        {
+            self.close(life, ended, figures, finality);
+        }
+    }
+
+    fn close(&mut self, mut life: Life, ended: Timestamp, figures: Figures, finality: Finality) {
+        life.ended = Some(ended);
+        life.figures = figures;
+        life.finality = finality;
+        let totals = self.totals_of(life.workload());
+        totals.living = totals.living.saturating_sub(1);
+        totals.newest = totals.newest.max(ended);
+        totals.cpu_ns = totals.cpu_ns.saturating_add(figures.cpu_ns.unwrap_or(0));
+        put(&mut self.outbox, &life);
+        self.bytes += life.bytes();
+        self.ended.push_back(life);
+        self.trim(ended);
+    }
+
+    pub(super) fn amend(&mut self, which: &Which, figures: &Figures, finality: Finality) {
+        let mut gained = None;
+        self.change(which, |life| {
+            let before = (life.figures, life.finality);
+            life.figures.raise(figures);
+            life.finality = finality;
+            let now = life.figures.cpu_ns.unwrap_or(0);
+            let more = now - before.0.cpu_ns.unwrap_or(0);
+            gained = Some((life.workload(), more));
+            before != (life.figures, life.finality)
+        });
+        if let Some((workload, gained)) = gained {
+            let totals = self.totals_of(workload);
+            totals.cpu_ns = totals.cpu_ns.saturating_add(gained);
+        }
+    }
+
+    pub(super) fn exited(&mut self, which: &Which, exit: Exit) {
+        self.change(which, |life| {
+            life.exit = Some(exit);
+            true
+        });
+    }
+
+    pub(super) fn identify(&mut self, which: &Which, identity: Arc<Identity>) {
+        let mut moved = None;
+        self.change(which, |life| {
+            let before = life.workload();
+            life.identity = Some(identity);
+            moved = Some((before, life.clone()));
+            true
+        });
+        let Some((before, life)) = moved else { return };
+        let after = life.workload();
+        if before == after {
+            return;
+        }
+        let (cpu_ns, living) = match life.ended {
+            Some(_) => (life.figures.cpu_ns.unwrap_or(0), 0),
+            None => (0, 1),
+        };
+        if let Some(totals) = self.totals.get_mut(&before) {
+            totals.lives = totals.lives.saturating_sub(1);
+            totals.living = totals.living.saturating_sub(living);
+            totals.oom_kills = totals.oom_kills.saturating_sub(life.oom_kills);
+            totals.cpu_ns = totals.cpu_ns.saturating_sub(cpu_ns);
+            if totals.lives == 0 {
+                self.totals.remove(&before);
+            }
+        }
+        let totals = self.totals_of(after);
+        totals.lives += 1;
+        totals.living += living;
+        totals.oom_kills += life.oom_kills;
+        totals.cpu_ns = totals.cpu_ns.saturating_add(cpu_ns);
+        totals.newest = totals.newest.max(life.ended.unwrap_or(life.started));
+    }
+
+    pub(super) fn kill(&mut self, number: u64, record: OomRecord) {
+        self.last_kill = self.last_kill.max(number);
+        let (when, which) = (record.when, record.which());
+        let victim = record.victim.clone();
+        let mut workload = None;
+        if let Some(which) = &which {
+            let record = record.clone();
+            self.change(which, |life| {
+                let counted = record.source != KillSource::Log;
+                life.oom_counter = (life.oom_counter).map(|sum| sum + u64::from(counted));
+                life.add_kill(number, record);
+                workload = Some(life.workload());
+                true
+            });
+        }
+        let workload = workload.unwrap_or_else(|| self.stray_kill(number, record, &victim));
+        let totals = self.totals_of(workload);
+        totals.oom_kills += 1;
+        totals.newest = totals.newest.max(when);
+    }
+
+    /// A kill in a container whose life is not on record: it gets one of its own, as little as there
+    /// is to tell of it.
+    fn stray_kill(&mut self, number: u64, record: OomRecord, victim: &ContainerName) -> Arc<str> {
+        let when = record.when;
+        let is_stray = |life: &&mut Life| life.which.incarnation == 0 && life.which.name == *victim;
+        if let Some(life) = self.ended.iter_mut().rev().find(is_stray) {
+            let before = life.bytes();
+            life.add_kill(number, record);
+            put(&mut self.outbox, life);
+            self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
+            return life.workload();
+        }
+        let strays = self.ended.iter().filter(|life| life.which.incarnation == 0);
+        let which = Which {
+            name: victim.clone(),
+            incarnation: 0,
+        };
+        let workload = if strays.count() < MAX_STRAY_KILLS {
+            self.last_life += 1;
+            let mut life = Life::new(self.last_life, which, when, false);
+            life.ended = Some(when);
+            life.add_kill(number, record);
+            put(&mut self.outbox, &life);
+            self.bytes += life.bytes();
+            let workload = life.workload();
+            self.ended.push_back(life);
+            workload
+        } else {
+            victim.to_string().into()
+        };
+        self.shrink_totals();
+        workload
+    }
+
+    pub(super) fn confirm(&mut self, number: u64, better: Option<&OomRecord>) {
+        let of_number = |life: &Life| life.kills.iter().position(|(of, _)| *of == number);
+        let living = self.living.values_mut();
+        let found = living
+            .chain(self.ended.iter_mut().rev())
+            .find_map(|life| Some((of_number(life)?, life)));
+        let Some((at, life)) = found else { return };
+        let (is_over, before) = (life.ended.is_some(), life.bytes());
+        if let Some((_, kill)) = life.kills.get_mut(at) {
+            if kill.source == KillSource::Log {
+                life.oom_counter = life.oom_counter.map(|counted| counted + 1);
+            }
+            kill.source = KillSource::Both;
+            if let Some(better) = better {
+                kill.when = better.when;
+                kill.limit_of.clone_from(&better.limit_of);
+                kill.told.clone_from(&better.told);
+            }
+        }
+        put(&mut self.outbox, life);
+        if is_over {
+            self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
+        }
+    }
+
+    /// Changes a life, wherever it is; `change` says whether that is to be put down.
+    fn change(&mut self, which: &Which, change: impl FnOnce(&mut Life) -> bool) {
+        let living = self.living.get_mut(&which.name);
+        if let Some(life) = living.filter(|life| life.which == *which) {
+            if change(life) {
+                put(&mut self.outbox, life);
+            }
+            return;
+        }
+        let mut newest = self.ended.iter_mut().rev();
+        if let Some(life) = newest.find(|life| life.which == *which) {
+            let before = life.bytes();
+            if change(life) {
+                put(&mut self.outbox, life);
+            }
+            self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
+        }
+    }
+
+    /// Lets go of what is too old or too much.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        self.trim(now);
+        let age = self.limits.age;
+        self.totals
+            .retain(|_, totals| totals.living > 0 || now.since(totals.newest) <= age);
+    }
+
+    /// What is evicted for lack of room is counted.
+    fn trim(&mut self, now: Timestamp) {
+        while let Some(oldest) = self.ended.front() {
+            let ended = oldest.ended.unwrap_or(oldest.started);
+            let is_old = now.since(ended) > self.limits.age;
+            let is_too_much =
+                self.ended.len() > self.limits.number || self.bytes > self.limits.bytes;
+            if !is_old && !is_too_much {
+                break;
+            }
+            self.evicted += u64::from(!is_old);
+            self.bytes = self.bytes.saturating_sub(oldest.bytes());
+            self.ended.pop_front();
+        }
+        if self.ended.is_empty() {
+            self.bytes = 0;
+        }
+    }
+
+    /// A kill or an end brings a workload's totals into being, too: it may have been let go.
+    fn totals_of(&mut self, workload: Arc<str>) -> &mut Totals {
+        self.totals.entry(workload).or_default()
+    }
+
+    fn shrink_totals(&mut self) {
+        if self.totals.len() <= MAX_WORKLOADS {
+            return;
+        }
+        let mut over: Vec<(Timestamp, Arc<str>)> = self
+            .totals
+            .iter()
+            .filter(|(_, totals)| totals.living == 0)
+            .map(|(name, totals)| (totals.newest, Arc::clone(name)))
+            .collect();
+        over.sort_unstable();
+        // Some more than must be, so that this is not done each time.
+        for (_, name) in over.into_iter().take(MAX_WORKLOADS / 10) {
+            self.totals.remove(&name);
+        }
+    }
+
+    pub(super) fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
+        let max = request.max.unwrap_or(usize::MAX);
+        let living = self.living.values().filter(|life| request.wants(life));
+        let mut found: Vec<&Life> = living.collect();
+        found.sort_unstable_by_key(|life| std::cmp::Reverse(life.number));
+        let ended = self.ended.iter().rev().filter(|life| request.wants(life));
+        found.into_iter().chain(ended).take(max).cloned().collect()
+    }
+
+    pub(super) fn living(&self, name: &ContainerName) -> Option<&Life> {
+        self.living.get(name)
+    }
+
+    pub(super) fn which_at(&self, name: &ContainerName, when: Timestamp) -> Option<u64> {
+        let living = self.living.get(name);
+        if let Some(life) = living.filter(|life| life.started <= when) {
+            return Some(life.which.incarnation);
+        }
+        let mut newest = self.ended.iter().rev();
+        let ended = newest.find(|life| {
+            life.which.name == *name && life.incarnation().is_some() && life.started <= when
+        });
+        ended.or(living).map(|life| life.which.incarnation)
+    }
+
+    pub(super) fn totals(&self) -> Vec<Workload> {
+        let mut living: HashMap<Arc<str>, Vec<Which>> = HashMap::new();
+        for life in self.living.values() {
+            let of = living.entry(life.workload()).or_default();
+            of.push(life.which.clone());
+        }
+        let mut totals: Vec<_> = self
+            .totals
+            .iter()
+            .map(|(name, totals)| Workload {
+                name: Arc::clone(name),
+                totals: *totals,
+                living: living.remove(name).unwrap_or_default(),
+            })
+            .collect();
+        totals.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        totals
+    }
+
+    pub(super) fn workload(&self, which: &Which) -> Option<Arc<str>> {
+        let living = self.living.get(&which.name)?;
+        (living.which == *which).then(|| living.workload())
+    }
+}
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;

@@ -1,0 +1,215 @@
+//! ACCOUNT: what became of every container, kept after it has gone.
+//!
+//! In: beginnings, ends and OOM kills, from the manager, with the last sample of each container; what
+//! its processes had used when they exited, where the kernel tells. Out: a [`Life`] for each container
+//! that was there, bounded in age, number and bytes, and [`Totals`] by workload that go on when a
+//! container is made again, for `query`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `life` | what is known of one container's life |
+//! | `figures` | its final figures, and how final they are |
+//! | `kill` | one OOM kill |
+//! | `book` | pure: all lives and totals, and their bounds |
+//! | `stored` | a life as a record of the journal |
+
+pub mod life;
+pub mod figures;
+pub mod kill;
+mod book;
+mod stored;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+pub use book::{LedgerLimits, Totals, Workload};
+pub use figures::{Figures, Finality, LastRead};
+pub use kill::{KillSource, OomRecord};
+pub use life::{Exit, Identity, LedgerRequest, Life, Which};
+
+use crate::cgroup::{ContainerName, HierarchyId};
+use crate::journal::{Journal, Kind, Record};
+use crate::self_metrics::SelfMetrics;
+use crate::units::Timestamp;
+use book::Book;
+
+/// How long an answer may wait to be safe on disk: the journal gives up on the disk before.
+const MAX_SETTLE: Duration = Duration::from_secs(2);
+
+/// Between two looks whether it is.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+/// The ledger, shared by all threads. Every call takes a lock for a moment.
+#[derive(Debug)]
+pub struct Ledger {
+    book: Mutex<Book>,
+    journal: OnceLock<Arc<Journal>>,
+    /// The newest record in it.
+    written: AtomicU64,
+    metrics: Arc<SelfMetrics>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(limits: LedgerLimits, metrics: Arc<SelfMetrics>) -> Self {
+        Self {
+            book: Mutex::new(Book::new(limits)),
+            journal: OnceLock::new(),
+            written: AtomicU64::new(0),
+            metrics,
+        }
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
+        let mut book = self.book.lock();
+        let before = book.evicted();
+        let result = change(&mut book);
+        // Under the lock: of two records of a life the later counts.
+        if let Some(journal) = self.journal.get() {
+            for record in book.take_outbox() {
+                let sequence = journal.append(Kind::LIFE, &record);
+                self.written.fetch_max(sequence, Release);
+            }
+        }
+        self.metrics.ledger_evicted.add(book.evicted() - before);
+        self.metrics.ledger_lives.set(book.ended_lives() as u64);
+        self.metrics.ledger_bytes.set(book.bytes() as u64);
+        result
+    }
+
+    /// A container is there, with its first directory. `preexisting` says that it was before the
+    /// monitor: what its counters have by then is none of the ledger's, unless an earlier run had it in
+    /// its ledger. Then its life goes on, and what the kernel's counter of OOM kills was by then is
+    /// given.
+    pub fn begin(
+        &self,
+        which: Which,
+        started: Timestamp,
+        preexisting: bool,
+        directory: Option<(HierarchyId, u64)>,
+    ) -> Option<u64> {
+        let directory = directory.map(|(hierarchy, inode)| (hierarchy.0, inode));
+        self.write(|book| book.begin(which, started, preexisting, directory))
+    }
+
+    /// A container has another directory.
+    pub fn attached(&self, which: &Which, (hierarchy, inode): (HierarchyId, u64)) {
+        self.write(|book| book.attached(which, (hierarchy.0, inode)));
+    }
+
+    /// The kernel's counter of OOM kills in a container that was there before the monitor, at the first
+    /// look.
+    pub fn counter_begins(&self, which: &Which, counted: u64) {
+        self.write(|book| book.counter_begins(which, counted));
+    }
+
+    /// All that was there at start is known: what an earlier run knew and is not there has ended.
+    pub fn all_met(&self, now: Timestamp) {
+        self.write(|book| book.all_met(now));
+    }
+
+    /// Takes a record of the journal of an earlier run, of whatever kind. Before anything else.
+    pub fn restore(&self, record: &Record<'_>, boot: Option<&str>) {
+        if record.kind != Kind::LIFE {
+            return;
+        }
+        match stored::decode(record.payload) {
+            Ok((life, of)) => self.book.lock().restore(life, of.as_deref(), boot),
+            Err(error) => {
+                tracing::debug!(sequence = record.sequence, %error, "a life in the journal is passed over");
+            }
+        }
+    }
+
+    /// From now on, what changes is written to `journal`.
+    pub fn keep_in(&self, journal: Arc<Journal>, boot: Option<String>) {
+        self.book.lock().keep_outbox(boot);
+        let _ = self.journal.set(journal);
+    }
+
+    /// Waits until what was answered so far would outlive this process, or cannot: some milliseconds,
+    /// on a thread that may block.
+    pub fn settle(&self) {
+        let Some(journal) = self.journal.get() else {
+            return;
+        };
+        let (wanted, deadline) = (self.written.load(Acquire), Instant::now() + MAX_SETTLE);
+        while journal.settled() < wanted && Instant::now() < deadline {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+
+    /// A container has gone at `ended`. Its final figures may be told more than once, also later
+    /// ([`amend`](Self::amend)): what is read late is no less true.
+    pub fn end(&self, which: &Which, ended: Timestamp, figures: Figures, finality: Finality) {
+        self.write(|book| book.end(which, ended, figures, finality));
+    }
+
+    /// Better figures of a life that has ended.
+    pub fn amend(&self, which: &Which, figures: &Figures, finality: Finality) {
+        self.write(|book| book.amend(which, figures, finality));
+    }
+
+    /// A process of a container was killed. By `number` the record can be completed; no two have the
+    /// same.
+    pub fn kill(&self, number: u64, record: OomRecord) {
+        self.write(|book| book.kill(number, record));
+    }
+
+    /// The highest number of a kill so far.
+    pub fn last_kill(&self) -> u64 {
+        self.book.lock().last_kill()
+    }
+
+    /// The other witness of a kill has told, too; `better` has the log's account, if it came second.
+    pub fn confirm(&self, number: u64, better: Option<&OomRecord>) {
+        self.write(|book| book.confirm(number, better));
+    }
+
+    /// How a container's first process ended.
+    pub fn exited(&self, which: &Which, exit: Exit) {
+        self.write(|book| book.exited(which, exit));
+    }
+
+    /// What a runtime calls a container. To be told whenever it is learnt, also after the end: totals
+    /// move to the name of the workload.
+    pub fn identify(&self, which: &Which, identity: Arc<Identity>) {
+        self.write(|book| book.identify(which, identity));
+    }
+
+    /// Lets go of what is too old. To be called about once a second.
+    pub fn tick(&self, now: Timestamp) {
+        self.write(|book| book.expire(now));
+    }
+
+    /// The lives that are asked for, newest first.
+    pub fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
+        self.book.lock().lives(request)
+    }
+
+    /// The life of a container that is there.
+    pub fn living(&self, name: &ContainerName) -> Option<Life> {
+        self.book.lock().living(name).cloned()
+    }
+
+    /// What all lives of each workload add up to, by name. Of those that have not ended the OOM kills
+    /// are in it; what they use is to be added.
+    pub fn totals(&self) -> Vec<Workload> {
+        self.book.lock().totals()
+    }
+
+    /// Which of the containers of this name was there at `when`: the newest that had begun. The one that
+    /// is there now if none had: our clock and the kernel's differ by a little.
+    pub fn which_at(&self, name: &ContainerName, when: Timestamp) -> Option<u64> {
+        self.book.lock().which_at(name, when)
+    }
+
+    /// The name under which a container's totals are kept.
+    pub fn workload(&self, which: &Which) -> Option<Arc<str>> {
+        self.book.lock().workload(which)
+    }
+}

@@ -1,0 +1,306 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::*;
+
+/// The incarnation that the tests are about, and the next of the same name.
+const ONE: u64 = 1;
+const TWO: u64 = 2;
+
+/// A time of the kernel's clock, in milliseconds.
+fn at(ms: i64) -> Timestamp {
+    Timestamp(1_000_000_000_000 + ms * 1_000_000)
+}
+
+fn name(text: &str) -> ContainerName {
+    ContainerName::from_request(text)
+}
+
+struct Scene {
+    matcher: OomMatcher,
+    now: Instant,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            matcher: OomMatcher::default(),
+            now: Instant::now(),
+        }
+    }
+
+    fn log(&mut self, place: Place, ms: i64) -> Option<Verdict> {
+        let group = matches!(place, Place::Within(_));
+        let kill = OomKill {
+            pid: Some(u32::try_from(ms).unwrap()),
+            group,
+            ..OomKill::default()
+        };
+        let logged = Logged {
+            kill: Arc::new(kill),
+            when: at(ms),
+            earliest: at(ms),
+            place,
+            limit_of: ContainerName::root(),
+        };
+        self.matcher.logged(logged, self.now)
+    }
+
+    fn count(&mut self, of: &str, incarnation: u64, number: u64, ms: i64) -> Vec<Verdict> {
+        let time = (self.now, at(ms));
+        self.matcher
+            .counted(&name(of), incarnation, number, true, time)
+    }
+
+    fn later(&mut self, wait: Duration) -> Vec<Verdict> {
+        self.now += wait;
+        self.matcher.overdue(self.now)
+    }
+}
+
+fn in_a() -> Place {
+    Place::In(name("/a"), Some(ONE))
+}
+
+/// `number victim incarnation pid counted` of a new kill.
+fn new(verdict: &Verdict) -> (u64, String, Option<u64>, Option<u32>, bool) {
+    let Verdict::New(kill) = verdict else {
+        panic!("no new kill: {verdict:?}")
+    };
+    let pid = kill.told.as_ref().and_then(|(_, told)| told.pid);
+    let victim = kill.victim.to_string();
+    (kill.number, victim, kill.incarnation, pid, kill.counted)
+}
+
+#[test]
+fn both_witnesses_make_one_kill_in_either_order() {
+    let mut scene = Scene::new();
+    let told = scene.log(in_a(), 10).unwrap();
+    assert_eq!(new(&told), (1, "/a".into(), Some(ONE), Some(10), false));
+    assert_eq!(scene.count("/a", ONE, 1, 11), [Verdict::Confirmed(1, None)]);
+    assert_eq!(scene.later(WAIT), []);
+
+    assert_eq!(scene.count("/a", ONE, 1, 21), []);
+    let told = scene.log(in_a(), 20).unwrap();
+    assert_eq!(new(&told), (2, "/a".into(), Some(ONE), Some(20), true));
+    assert_eq!(scene.later(WAIT), []);
+    assert!(scene.matcher.from_log.is_empty() && scene.matcher.from_counters.is_empty());
+}
+
+#[test]
+fn a_kill_is_counted_before_it_is_logged() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.count("/a", ONE, 1, 20), []);
+    let told = scene.log(in_a(), 25).unwrap();
+    assert!(new(&told).4, "one kill, told by both");
+    assert_eq!(scene.later(WAIT), []);
+}
+
+#[test]
+fn a_kill_that_the_log_lost_is_told_after_a_moment_and_completed_if_it_comes_late() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.count("/a", ONE, 2, 20), []);
+    let told = scene.later(WAIT);
+    assert_eq!(told.len(), 2);
+    assert_eq!(new(&told[0]), (1, "/a".into(), Some(ONE), None, true));
+    // The reader was held up: it is the same kill.
+    let late = scene.log(in_a(), 10).unwrap();
+    let Verdict::Confirmed(1, Some(logged)) = late else {
+        panic!("{late:?}")
+    };
+    assert_eq!(logged.kill.pid, Some(10));
+    // The third is another.
+    assert!(matches!(
+        scene.log(in_a(), 12),
+        Some(Verdict::Confirmed(2, _))
+    ));
+    assert_eq!(new(&scene.log(in_a(), 2_000).unwrap()).0, 3);
+}
+
+#[test]
+fn without_a_log_the_counter_is_believed_at_once() {
+    let mut scene = Scene::new();
+    let time = (scene.now, at(0));
+    let told = scene
+        .matcher
+        .counted(&name("/a"), ONE, u64::MAX, false, time);
+    assert_eq!(told.len(), MAX_AT_ONCE, "an absurd counter is bounded");
+    assert_eq!(scene.later(WAIT), []);
+}
+
+#[test]
+fn a_counter_read_before_a_kill_cannot_have_counted_it() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.count("/a", ONE, 1, 1_000), []);
+    let told = scene.log(in_a(), 2_000).unwrap();
+    assert_eq!(new(&told).0, 1);
+    assert_eq!(
+        new(&scene.later(WAIT)[0]),
+        (2, "/a".into(), Some(ONE), None, true)
+    );
+}
+
+#[test]
+fn an_old_record_does_not_hide_a_new_kill() {
+    let mut scene = Scene::new();
+    scene.log(in_a(), 10).unwrap();
+    assert_eq!(scene.later(WAIT_FOR_CONFIRMATION), []);
+    assert_eq!(scene.count("/a", ONE, 1, 200_000), []);
+    assert_eq!(scene.later(WAIT).len(), 1);
+}
+
+#[test]
+fn a_record_of_one_container_does_not_hide_a_kill_in_the_next_of_its_name() {
+    let mut scene = Scene::new();
+    scene.log(in_a(), 10).unwrap();
+    assert_eq!(scene.count("/a", TWO, 1, 20), []);
+    let told = scene.later(WAIT);
+    assert_eq!(new(&told[0]), (2, "/a".into(), Some(TWO), None, true));
+    assert_eq!(scene.count("/a", ONE, 1, 30), [Verdict::Confirmed(1, None)]);
+}
+
+#[test]
+fn a_record_that_is_late_goes_to_the_container_that_counted() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.count("/a", ONE, 1, 20), []);
+    // Made again at 21; the record was put down to the new one for lack of better knowledge.
+    let told = scene.log(Place::In(name("/a"), Some(TWO)), 10).unwrap();
+    assert_eq!(new(&told), (1, "/a".into(), Some(ONE), Some(10), true));
+    // But what happens right after in the new one is its own.
+    assert_eq!(scene.count("/a", ONE, 1, 22), []);
+    let told = scene.log(Place::In(name("/a"), Some(TWO)), 30).unwrap();
+    assert_eq!(new(&told), (2, "/a".into(), Some(TWO), Some(30), false));
+}
+
+#[test]
+fn a_record_of_a_container_not_yet_known_meets_its_counter() {
+    let mut scene = Scene::new();
+    let told = scene.log(Place::In(name("/a"), None), 10).unwrap();
+    assert_eq!(new(&told).2, None);
+    assert_eq!(scene.count("/a", ONE, 1, 20), [Verdict::Confirmed(1, None)]);
+}
+
+#[test]
+fn further_victims_of_a_group_kill_go_where_the_counters_rose() {
+    let mut scene = Scene::new();
+    let pod = || Place::Within(name("/pod"));
+    assert_eq!(scene.log(pod(), 10), None);
+    assert_eq!(scene.log(pod(), 11), None);
+    let told = scene.count("/pod/a", ONE, 1, 12);
+    assert_eq!(
+        new(&told[0]),
+        (1, "/pod/a".into(), Some(ONE), Some(10), true)
+    );
+    // The counter first.
+    let told = scene.count("/pod/b", TWO, 1, 12);
+    assert_eq!(
+        new(&told[0]),
+        (2, "/pod/b".into(), Some(TWO), Some(11), true)
+    );
+    // The counter first.
+    assert_eq!(scene.count("/pod/b", TWO, 1, 20), []);
+    let told = scene.log(pod(), 19).unwrap();
+    assert_eq!(new(&told), (3, "/pod/b".into(), Some(TWO), Some(19), true));
+    assert_eq!(scene.later(WAIT), []);
+    // Nobody counts: told of the group, after a moment.
+    assert_eq!(scene.log(pod(), 1_500), None);
+    let told = scene.later(WAIT);
+    assert_eq!(new(&told[0]), (4, "/pod".into(), None, Some(1_500), false));
+    // A counter that is read late does not tell it again.
+    assert_eq!(
+        scene.count("/pod/b", TWO, 1, 3_000),
+        [Verdict::Confirmed(4, None)]
+    );
+}
+
+#[test]
+fn a_kill_without_a_place_is_that_of_the_one_container_that_counted() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.count("/a", ONE, 2, 12), []);
+    assert_eq!(scene.log(Place::Unknown, 10), None);
+    assert_eq!(scene.log(Place::Unknown, 11), None);
+    let told = scene.later(WAIT);
+    assert_eq!(new(&told[0]), (1, "/a".into(), Some(ONE), Some(10), true));
+    assert_eq!(new(&told[1]), (2, "/a".into(), Some(ONE), Some(11), true));
+    assert_eq!((told.len(), scene.later(WAIT)), (2, vec![]));
+}
+
+#[test]
+fn who_was_where_is_not_guessed() {
+    let mut scene = Scene::new();
+    scene.log(Place::Unknown, 10);
+    scene.log(Place::Unknown, 11);
+    scene.count("/a", ONE, 1, 12);
+    scene.count("/b", TWO, 1, 12);
+    let told: Vec<_> = scene.later(WAIT).iter().map(new).collect();
+    assert_eq!(
+        told,
+        [
+            (1, "/a".into(), Some(ONE), None, true),
+            (2, "/b".into(), Some(TWO), None, true),
+        ]
+    );
+    assert_eq!(scene.later(WAIT), []);
+}
+
+#[test]
+fn a_kill_that_nobody_counted_and_nothing_places_is_the_roots() {
+    let mut scene = Scene::new();
+    scene.log(Place::Unknown, 10);
+    let told = scene.later(WAIT);
+    assert_eq!(new(&told[0]), (1, "/".into(), None, Some(10), false));
+    assert_eq!(scene.later(WAIT), []);
+}
+
+#[test]
+fn what_is_held_is_bounded() {
+    let mut scene = Scene::new();
+    for number in 0..3 * MAX_HELD {
+        scene.log(Place::Unknown, i64::try_from(number).unwrap());
+    }
+    assert!(scene.matcher.from_log.len() <= MAX_HELD);
+}
+
+#[test]
+fn the_chosen_process_of_a_group_kill_is_counted_twice_and_told_once() {
+    let mut scene = Scene::new();
+    let again = |scene: &mut Scene, ms| {
+        let logged = Logged {
+            kill: Arc::default(),
+            when: at(ms),
+            earliest: at(ms),
+            place: in_a(),
+            limit_of: ContainerName::root(),
+        };
+        scene.matcher.again(logged, scene.now);
+    };
+    assert_eq!(scene.count("/a", ONE, 2, 12), []);
+    assert_eq!(new(&scene.log(in_a(), 10).unwrap()).0, 1);
+    again(&mut scene, 11);
+    assert_eq!(scene.later(WAIT), []);
+
+    assert_eq!(new(&scene.log(in_a(), 20).unwrap()).0, 2);
+    again(&mut scene, 21);
+    assert_eq!(
+        scene.count("/a", ONE, 2, 22),
+        [
+            Verdict::Confirmed(2, None),
+            Verdict::Confirmed(NOBODY, None)
+        ]
+    );
+    assert_eq!(scene.later(WAIT), []);
+}
+
+#[test]
+fn a_late_record_whose_clock_is_not_sure_is_the_kill_that_was_counted() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.count("/a", ONE, 1, 20), []);
+    let logged = Logged {
+        kill: Arc::default(),
+        when: at(5_000),
+        earliest: at(10),
+        place: in_a(),
+        limit_of: ContainerName::root(),
+    };
+    let told = scene.matcher.logged(logged, scene.now).unwrap();
+    assert!(new(&told).4, "one kill, told by both");
+}
