@@ -110,7 +110,7 @@ impl History {
     }
 
     /// The events that `request` wants with a number above `after` and not above `until`, by number:
-    /// not more than `most`, and looking at not much more than [`PAGE_LOOKED_AT`].
+    /// not more than `most`, and looking at not much more than `PAGE_LOOKED_AT`.
     pub fn page(&self, request: &EventRequest, after: u64, until: u64, most: usize) -> Page {
         let mut events = Vec::new();
         let mut reached = until;
