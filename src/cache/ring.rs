@@ -217,6 +217,13 @@ pub struct Series {
 }
 
 impl Series {
+    /// One sample that is in no history, if it is in `range`.
+    pub fn of(sample: &Sample, range: Range) -> Self {
+        let mut ring = Ring::default();
+        ring.push(sample);
+        ring.series(range)
+    }
+
     /// How many samples.
     pub fn len(&self) -> usize {
         self.parts

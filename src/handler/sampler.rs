@@ -78,6 +78,9 @@ enum Job {
 
 struct Timed {
     due: Instant,
+    /// Whether it is wanted at this time and not at the next point of the grid: a container may be gone
+    /// by then.
+    exact: bool,
     ticket: u64,
     handler: Weak<Handler>,
 }
@@ -293,6 +296,7 @@ impl Queue {
         }
         self.timed.push(Timed {
             due,
+            exact: after < GRID,
             ticket: self.last_ticket,
             handler: Arc::downgrade(handler),
         });
@@ -390,7 +394,10 @@ impl Shared {
                 continue;
             };
             if first.due > now {
-                let until = self.on_grid(first.due);
+                let until = match first.exact {
+                    true => first.due,
+                    false => self.on_grid(first.due),
+                };
                 self.wake.wait_until(&mut queue, until);
                 continue;
             }

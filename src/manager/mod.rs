@@ -370,9 +370,16 @@ impl Task {
             .metrics
             .containers
             .set(self.registry.len() as u64);
+        // When it was made is the kernel's coarse clock, which may be before the time at which the end of
+        // the one before was noticed: events are told in the order in which they are noticed.
+        let told = if preexisting {
+            noticed
+        } else {
+            Timestamp::now()
+        };
         self.parts
             .bus
-            .publish(noticed, name.clone(), EventKind::ContainerCreation);
+            .publish(told, name.clone(), EventKind::ContainerCreation);
         if polled {
             self.sampler.add(&handler);
         }

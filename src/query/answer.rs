@@ -80,7 +80,8 @@ pub struct ContainerInfo {
     pub layer: Vec<Arc<LayerUsage>>,
     /// Who it is, as its runtime told; `None` if it is no runtime's, or none has told.
     pub identity: Option<Arc<Identity>>,
-    /// Whether its processes run in a sandbox elsewhere: it has no samples, which would say 0.
+    /// Whether its processes run in a sandbox elsewhere: its samples are what the runtime says, if it does;
+    /// those of its cgroup would say 0.
     pub is_elsewhere: bool,
     /// Its samples, oldest first.
     pub stats: Series,

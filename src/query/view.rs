@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::join::{Join, Joined, is_elsewhere};
 use super::{ContainerInfo, InfoRequest, QueryError, RequestOptions};
-use crate::cache::Range;
+use crate::cache::{Range, Series};
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{ContainerName, Sample, Spec};
@@ -354,16 +354,18 @@ impl View {
     }
 
     /// What a handler knows, as an answer. With `children`, also the names of its children.
-    pub fn describe(&self, handler: &Handler, mut range: Range, children: bool) -> ContainerInfo {
+    pub fn describe(&self, handler: &Handler, range: Range, children: bool) -> ContainerInfo {
         let mut latest = Sample::default();
         let mut latest = handler.latest(&mut latest).then_some(latest);
         let identity = self.identity(handler.name());
         let is_elsewhere = latest
             .as_ref()
             .is_some_and(|sample| is_elsewhere(identity.as_deref(), sample));
+        let told = is_elsewhere
+            .then(|| self.told_by_runtime(identity.as_deref()?))
+            .flatten();
         if is_elsewhere {
-            latest = None;
-            range.newest = Some(0);
+            latest = told.clone();
         }
         ContainerInfo {
             name: handler.name().clone(),
@@ -378,9 +380,19 @@ impl View {
             layer: self.layer_usages(handler),
             identity,
             is_elsewhere,
-            stats: handler.series(range),
+            stats: match (is_elsewhere, told) {
+                (false, _) => handler.series(range),
+                (true, Some(sample)) => Series::of(&sample, range),
+                (true, None) => Series::default(),
+            },
             latest,
         }
+    }
+
+    /// What a runtime says of a container whose cgroup says nothing of it, as of a moment ago.
+    pub fn told_by_runtime(&self, identity: &Identity) -> Option<Sample> {
+        let figures = self.inner.runtimes.stats().get(&identity.id)?;
+        Some(figures.sample())
     }
 
     /// What a container's writable layer took at the last few measurements, oldest first: each says

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
+use crate::cgroup::Sample;
 use crate::units::Timestamp;
 
 /// Figures older than this are not shown: the runtime does not tell them any more.
@@ -31,6 +32,30 @@ pub struct RuntimeFigures {
     pub page_faults: Option<u64>,
     /// Major page faults since the container's start.
     pub major_page_faults: Option<u64>,
+}
+
+impl RuntimeFigures {
+    /// As a sample, with what the runtime does not say left absent.
+    pub fn sample(&self) -> Sample {
+        let mut sample = Sample {
+            timestamp: self.at,
+            ..Sample::default()
+        };
+        sample.cpu.usage_ns = self.cpu_usage_ns;
+        let memory = &mut sample.memory;
+        memory.usage_bytes = self.memory_usage_bytes;
+        memory.anon_bytes = self.memory_rss_bytes;
+        // The working set is what is used without inactive page cache, here as everywhere.
+        memory.inactive_file_bytes = (self.memory_usage_bytes)
+            .zip(self.memory_working_set_bytes)
+            .map(|(usage, working_set)| usage.saturating_sub(working_set));
+        memory.pgmajfault = self.major_page_faults;
+        // The kernel's counter has both kinds.
+        memory.pgfault = (self.page_faults)
+            .zip(self.major_page_faults)
+            .and_then(|(minor, major)| minor.checked_add(major));
+        sample
+    }
 }
 
 /// The latest figures by container id. Written by links, read by everyone.
@@ -77,6 +102,34 @@ impl RuntimeStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_become_a_sample_without_inventing_any() {
+        let figures = RuntimeFigures {
+            at: Timestamp(7),
+            cpu_usage_ns: Some(5),
+            memory_usage_bytes: Some(100),
+            memory_working_set_bytes: Some(70),
+            ..RuntimeFigures::default()
+        };
+        let sample = figures.sample();
+        assert_eq!(
+            (sample.timestamp, sample.cpu.usage_ns),
+            (Timestamp(7), Some(5))
+        );
+        assert_eq!(sample.memory.working_set_bytes(), Some(70));
+        assert_eq!(
+            (sample.memory.pgfault, sample.memory.anon_bytes),
+            (None, None)
+        );
+        let faults = RuntimeFigures {
+            page_faults: Some(3),
+            major_page_faults: Some(1),
+            ..RuntimeFigures::default()
+        };
+        assert_eq!(faults.sample().memory.pgfault, Some(4));
+        assert_eq!(faults.sample().memory.working_set_bytes(), None);
+    }
 
     #[test]
     fn old_figures_are_not_shown_and_make_room() {

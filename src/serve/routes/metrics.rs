@@ -245,10 +245,11 @@ impl Desk {
                 }
                 if is_elsewhere(identity.map(|identity| &**identity), &sample) {
                     // Zeros that mean nothing.
-                    sample = Sample {
+                    let told = identity.and_then(|identity| self.view.told_by_runtime(identity));
+                    sample = told.unwrap_or_else(|| Sample {
                         timestamp: sample.timestamp,
                         ..Sample::default()
-                    };
+                    });
                 }
                 let container = Container::new(
                     labels(handler.name(), identity, joined.pod_of(handler.name())),

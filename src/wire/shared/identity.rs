@@ -97,7 +97,7 @@ pub fn image(info: &ContainerInfo) -> Option<&str> {
 
 /// Why a container has no samples though it has a cgroup.
 pub fn no_stats_reason(info: &ContainerInfo) -> Option<&'static str> {
-    info.is_elsewhere.then_some(
+    (info.is_elsewhere && info.latest.is_none()).then_some(
         "it runs in a sandbox of its pod, outside of this cgroup: see the figures of the pod",
     )
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::runtime::{Health, Identity, Image, LinkId, Pod, Runtime, State};
+use crate::runtime::{Health, Identity, Image, LinkId, Pod, Runtime, RuntimeFigures, State};
 use crate::units::Timestamp;
 
 const WEB: &str = "6bb9be375ebd1e839c247dd4b7cfda520873ee770be37bb7084031847b25fcd4";
@@ -275,6 +275,38 @@ async fn pods_have_their_names_and_a_sandboxed_container_no_zeros() {
             .unwrap()
             .contains("sandbox")
     );
+    // What the runtime says of it is said, and nothing else.
+    view.runtimes().stats().put(
+        IN_POD,
+        RuntimeFigures {
+            at: Timestamp::now(),
+            cpu_usage_ns: Some(1_500_000_000),
+            memory_usage_bytes: Some(8192),
+            ..RuntimeFigures::default()
+        },
+    );
+    let page = site.get("/metrics").await.text();
+    let of_it = |family| {
+        let mut lines = series(&page, family);
+        lines.retain(|line| line.contains(IN_POD));
+        lines
+    };
+    let memory = of_it("container_memory_usage_bytes");
+    assert!(
+        memory[0].ends_with("} 8192") && memory.len() == 1,
+        "{memory:?}"
+    );
+    let cpu = of_it("container_cpu_usage_seconds_total");
+    assert!(cpu[0].ends_with("} 1.5") && cpu.len() == 1, "{cpu:?}");
+    assert!(of_it("container_memory_cache").is_empty());
+    let told = site
+        .get(&format!("/api/v1.3/containers{pod}/{IN_POD}"))
+        .await
+        .json();
+    assert_eq!(told["stats"].as_array().unwrap().len(), 1);
+    assert_eq!(told["stats"][0]["cpu"]["usage"]["total"], 1_500_000_000);
+    assert_eq!(told["stats"][0]["memory"]["usage"], 8192);
+    assert!(told["spec"].get("no_stats_reason").is_none());
     let summary = site.get("/stats/summary").await.json();
     assert_eq!(
         summary["pods"][0]["podRef"],
