@@ -4,6 +4,7 @@ mod containerd;
 mod containerd_host;
 mod cri;
 mod docker;
+mod docker_served;
 mod dockerd;
 mod follow;
 mod program;
