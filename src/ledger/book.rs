@@ -71,6 +71,8 @@ pub(super) struct Book {
     living: BTreeMap<ContainerName, Life>,
     /// By end.
     ended: VecDeque<Life>,
+    /// How many of them bear a name: a container made is looked for among them, and most names are new.
+    names: HashMap<ContainerName, u32>,
     bytes: usize,
     evicted: u64,
     totals: HashMap<Arc<str>, Totals>,
@@ -110,6 +112,7 @@ impl Book {
             limits,
             living: BTreeMap::new(),
             ended: VecDeque::new(),
+            names: HashMap::new(),
             bytes: 0,
             evicted: 0,
             totals: HashMap::new(),
@@ -217,7 +220,8 @@ impl Book {
             // Mostly the one that came last, if it is one.
             None => {
                 let mut ended = self.ended.iter().rposition(|of| of.number == life.number);
-                ended.take().and_then(|at| self.ended.remove(at))
+                let old = ended.take().and_then(|at| self.ended.remove(at));
+                old.inspect(|old| self.forget_name(&old.which.name))
             }
         };
         if let Some(old) = before.as_ref().or(again.as_ref()) {
@@ -294,8 +298,22 @@ impl Book {
         totals.cpu_ns = totals.cpu_ns.saturating_add(figures.cpu_ns.unwrap_or(0));
         put(&mut self.outbox, &life);
         self.bytes += life.bytes();
-        self.ended.push_back(life);
+        self.keep(life);
         self.trim(ended);
+    }
+
+    fn keep(&mut self, life: Life) {
+        *self.names.entry(life.which.name.clone()).or_default() += 1;
+        self.ended.push_back(life);
+    }
+
+    fn forget_name(&mut self, name: &ContainerName) {
+        if let Some(number) = self.names.get_mut(name) {
+            *number -= 1;
+            if *number == 0 {
+                self.names.remove(name);
+            }
+        }
     }
 
     pub(super) fn amend(&mut self, which: &Which, figures: &Figures, finality: Finality) {
@@ -402,7 +420,7 @@ impl Book {
             put(&mut self.outbox, &life);
             self.bytes += life.bytes();
             let workload = life.workload();
-            self.ended.push_back(life);
+            self.keep(life);
             workload
         } else {
             victim.to_string().into()
@@ -475,7 +493,9 @@ impl Book {
             }
             self.evicted += u64::from(!is_old);
             self.bytes = self.bytes.saturating_sub(oldest.bytes());
-            self.ended.pop_front();
+            if let Some(gone) = self.ended.pop_front() {
+                self.forget_name(&gone.which.name);
+            }
         }
         if self.ended.is_empty() {
             self.bytes = 0;
@@ -521,6 +541,9 @@ impl Book {
         let living = self.living.get(name);
         if let Some(life) = living.filter(|life| life.started <= when) {
             return Some(life.which.incarnation);
+        }
+        if !self.names.contains_key(name) {
+            return living.map(|life| life.which.incarnation);
         }
         let mut newest = self.ended.iter().rev();
         let ended = newest.find(|life| {

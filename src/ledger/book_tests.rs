@@ -130,7 +130,13 @@ fn the_book_is_bounded_and_says_what_it_let_go() {
     book.expire(at(64));
     assert_eq!(names(&book), ["/5", "/4"], "too old is not too much");
     assert_eq!(book.evicted(), 2);
+    assert_eq!(book.which_at(&which("/5", 1).name, at(2_000)), Some(1));
     book.expire(at(1000));
+    assert_eq!(
+        book.which_at(&which("/5", 1).name, at(2_000)),
+        None,
+        "let go"
+    );
     assert_eq!((book.bytes(), book.totals().len()), (0, 0));
 
     let mut book = Book::new(LedgerLimits { bytes: 1, ..limits });
