@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::containerd_host::{Containerd, IMAGE, K8S, needs_containerd};
 use super::cri::driver::Driver;
@@ -118,9 +119,19 @@ fn no_series_is_lost_or_doubled_by_a_restart() {
         let is_up = |runtime| up(&agent, runtime).as_deref() == Some("1");
         (is_up("cri") && is_up("containerd")).then_some(())
     });
+    // Directories are made one hierarchy after another: the series are all there when they stay the same.
+    let mut last: Option<(Instant, Vec<String>)> = None;
     let before = wait_until(SOON, "all have their names", || {
-        let series = series(&agent, containerd.cgroup());
-        named(&series).then_some(series)
+        let now = series(&agent, containerd.cgroup());
+        match &last {
+            Some((since, same)) if *same == now => {
+                (named(&now) && since.elapsed() > Duration::from_secs(2)).then_some(now)
+            }
+            _ => {
+                last = Some((Instant::now(), now));
+                None
+            }
+        }
     });
     let distinct: BTreeSet<_> = before.iter().collect();
     assert_eq!(distinct.len(), before.len(), "each series once");
