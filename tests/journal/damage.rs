@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::*;
+use crate::support::alone;
 
 /// The newest segment of a state directory.
 fn segment(state: &Path) -> PathBuf {
@@ -169,7 +170,8 @@ fn wait_state(agent: &Agent, state: &str) {
 #[test]
 fn a_full_disk_costs_nothing_that_fits_in_memory() {
     needs_cgroups!();
-    let _machine = shared();
+    // Events of other tests would fill the small disk, too.
+    let _machine = alone();
     let place = Place::new();
     let disk = match SmallDisk::mount(&place.state()) {
         Ok(disk) => disk,

@@ -8,7 +8,7 @@ use cgauge::runtime::{Health, Identity, Runtime, RuntimeSettings, State};
 use super::dockerd::{Dockerd, IMAGE, PROGRAMS};
 use super::place::missing;
 use super::watched::{RUNTIME_SOON, Watched, at};
-use crate::support::{Agent, alone, needs_cgroups, shared, skip, wait_until};
+use crate::support::{Agent, alone, in_guest, needs_cgroups, not_here, shared, skip, wait_until};
 
 fn settings(dockerd: &Dockerd) -> RuntimeSettings {
     RuntimeSettings {
@@ -39,6 +39,9 @@ const FOREVER: [&str; 2] = ["sleep", "1000"];
 fn containers_of_docker_bear_their_names() {
     needs_cgroups!();
     if let Some(missing) = missing(&PROGRAMS) {
+        if in_guest() {
+            not_here!("the guest has no dockerd");
+        }
         skip!("{missing}");
     }
     let _machine = shared();
@@ -214,6 +217,9 @@ fn figures(agent: &Agent) -> Figures {
 fn a_docker_that_comes_later_and_stops_under_churn() {
     needs_cgroups!();
     if let Some(missing) = missing(&PROGRAMS) {
+        if in_guest() {
+            not_here!("the guest has no dockerd");
+        }
         skip!("{missing}");
     }
     // Sockets of the agent are counted.

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::dockerd::{Dockerd, IMAGE, PROGRAMS};
 use super::place::{missing, program, run};
 use super::watched::RUNTIME_SOON;
-use crate::support::{Agent, Event, needs_cgroups, shared, skip, wait_for, wait_until};
+use crate::support::{
+    Agent, Event, in_guest, needs_cgroups, not_here, shared, skip, wait_for, wait_until,
+};
 
 const FOREVER: [&str; 2] = ["sleep", "1000"];
 
@@ -144,6 +146,9 @@ fn newest(container: &Value) -> Option<&Value> {
 fn what_is_served_of_dockers_containers() {
     needs_cgroups!();
     if let Some(missing) = missing(&PROGRAMS) {
+        if in_guest() {
+            not_here!("the guest has no dockerd");
+        }
         skip!("{missing}");
     }
     let _machine = shared();
