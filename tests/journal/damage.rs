@@ -223,6 +223,7 @@ fn a_full_disk_costs_nothing_that_fits_in_memory() {
     // To start on a full disk is no failure, and shows what is there.
     disk.fill();
     let mut agent = place.start();
+    make(&agent, "started-full-");
     wait_state(&agent, "memory_only");
     assert!(remembered(&agent, home.name()).starts_with(&all));
     agent.kill();
