@@ -192,7 +192,7 @@ fn identity(at: usize) -> Identity {
     Identity {
         name: Some(format!("project-service-{at}")),
         image: Some(Image {
-            reference: "registry.example.com/team/service:1.2.3".into(),
+            reference: "team/service:1.2.3".into(),
             digest: None,
         }),
         labels: (0..10).map(label).collect(),

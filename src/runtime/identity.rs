@@ -113,7 +113,7 @@ pub struct Identity {
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Image {
-    /// As the user wrote it: `docker.io/library/busybox:1.36`.
+    /// As the user wrote it: `localhost/library/busybox:1.36`.
     pub reference: String,
     /// `sha256:…`, if known.
     pub digest: Option<String>,

@@ -28,13 +28,7 @@ pub const K8S: &str = "k8s.io";
 /// Ends the test unless a containerd can be run here.
 macro_rules! needs_containerd {
     () => {
-        if $crate::support::in_guest() {
-            $crate::support::not_here!("the guest has no containerd");
-        }
-        $crate::support::needs_cgroups!();
-        if let Err(reason) = $crate::runtimes::containerd_host::is_there() {
-            $crate::support::skip!("{reason}");
-        }
+        $crate::runtimes::place::needs_runtime!($crate::runtimes::containerd_host::is_there().err())
     };
 }
 pub(crate) use needs_containerd;

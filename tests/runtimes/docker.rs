@@ -5,10 +5,10 @@ use std::time::Duration;
 use cgauge::cgroup::ContainerName;
 use cgauge::runtime::{Health, Identity, Runtime, RuntimeSettings, State};
 
-use super::dockerd::{Dockerd, IMAGE, PROGRAMS};
-use super::place::missing;
+use super::dockerd::{Dockerd, IMAGE, PROGRAMS, WEB};
+use super::place::{FOREVER, missing, needs_runtime};
 use super::watched::{RUNTIME_SOON, Watched, at};
-use crate::support::{Agent, alone, in_guest, needs_cgroups, not_here, shared, skip, wait_until};
+use crate::support::{Agent, alone, shared, wait_until};
 
 fn settings(dockerd: &Dockerd) -> RuntimeSettings {
     RuntimeSettings {
@@ -33,29 +33,12 @@ fn ended(code: i32, reason: &str) -> (Option<i32>, Option<String>) {
     (Some(code), Some(reason.to_owned()))
 }
 
-const FOREVER: [&str; 2] = ["sleep", "1000"];
-
 #[test]
 fn containers_of_docker_bear_their_names() {
-    needs_cgroups!();
-    if let Some(missing) = missing(&PROGRAMS) {
-        if in_guest() {
-            not_here!("the guest has no dockerd");
-        }
-        skip!("{missing}");
-    }
+    needs_runtime!(missing(&PROGRAMS));
     let _machine = shared();
     let dockerd = Dockerd::start();
-    let options = [
-        "--network=host",
-        "--label=app=x",
-        "--label=with.dot=a=b",
-        "--env=A_B=1",
-        "--env=SECRET=2",
-        "--health-cmd=true",
-        "--health-interval=1s",
-    ];
-    let web = dockerd.run("web", &options, &FOREVER);
+    let web = dockerd.run("web", &WEB, &FOREVER);
     dockerd.run("share", &["--network=container:web"], &FOREVER);
     dockerd.run_to_end("old", &[], &["sh", "-c", "exit 5"]);
 
@@ -215,13 +198,7 @@ fn figures(agent: &Agent) -> Figures {
 
 #[test]
 fn a_docker_that_comes_later_and_stops_under_churn() {
-    needs_cgroups!();
-    if let Some(missing) = missing(&PROGRAMS) {
-        if in_guest() {
-            not_here!("the guest has no dockerd");
-        }
-        skip!("{missing}");
-    }
+    needs_runtime!(missing(&PROGRAMS));
     // Sockets of the agent are counted.
     let _machine = alone();
     let mut dockerd = Dockerd::new();

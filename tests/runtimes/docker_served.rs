@@ -4,14 +4,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::dockerd::{Dockerd, IMAGE, PROGRAMS};
-use super::place::{missing, program, run};
+use super::dockerd::{Dockerd, IMAGE, PROGRAMS, WEB};
+use super::place::{FOREVER, missing, needs_runtime, program, run};
 use super::watched::RUNTIME_SOON;
-use crate::support::{
-    Agent, Event, in_guest, needs_cgroups, not_here, shared, skip, wait_for, wait_until,
-};
-
-const FOREVER: [&str; 2] = ["sleep", "1000"];
+use crate::support::{Agent, Event, shared, wait_for, wait_until};
 
 /// What `web` writes into its layer.
 const WRITTEN: u64 = 4 << 20;
@@ -144,25 +140,10 @@ fn newest(container: &Value) -> Option<&Value> {
 
 #[test]
 fn what_is_served_of_dockers_containers() {
-    needs_cgroups!();
-    if let Some(missing) = missing(&PROGRAMS) {
-        if in_guest() {
-            not_here!("the guest has no dockerd");
-        }
-        skip!("{missing}");
-    }
+    needs_runtime!(missing(&PROGRAMS));
     let _machine = shared();
     let dockerd = Dockerd::start();
-    let options = [
-        "--network=host",
-        "--label=app=x",
-        "--label=with.dot=a=b",
-        "--env=A_B=1",
-        "--env=SECRET=2",
-        "--health-cmd=true",
-        "--health-interval=1s",
-    ];
-    let web = dockerd.run("web", &options, &FOREVER);
+    let web = dockerd.run("web", &WEB, &FOREVER);
     let sick = [
         "--network=none",
         "--health-cmd=false",

@@ -18,6 +18,17 @@ pub const PROGRAMS: [&str; 5] = ["dockerd", "docker", "containerd", "runc", "bus
 /// The image that is made.
 pub const IMAGE: &str = "cgauge-test/bb:1.0";
 
+/// Options of a container of which there is much to tell.
+pub const WEB: [&str; 7] = [
+    "--network=host",
+    "--label=app=x",
+    "--label=with.dot=a=b",
+    "--env=A_B=1",
+    "--env=SECRET=2",
+    "--health-cmd=true",
+    "--health-interval=1s",
+];
+
 pub struct Dockerd {
     child: Option<Child>,
     place: Place,

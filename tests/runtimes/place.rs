@@ -39,6 +39,23 @@ pub fn missing(programs: &[&str]) -> Option<String> {
     (!missing.is_empty()).then(|| format!("not installed: {}", missing.join(", ")))
 }
 
+/// Ends the test unless there are cgroups and nothing of what a runtime takes is `missing`.
+macro_rules! needs_runtime {
+    ($missing:expr) => {
+        if $crate::support::in_guest() {
+            $crate::support::not_here!("the guest has no container runtimes");
+        }
+        $crate::support::needs_cgroups!();
+        if let Some(missing) = $missing {
+            $crate::support::skip!("{missing}");
+        }
+    };
+}
+pub(crate) use needs_runtime;
+
+/// What a container does that is to stay.
+pub const FOREVER: [&str; 2] = ["sleep", "1000"];
+
 /// A directory and a cgroup.
 pub struct Place {
     directory: TempDir,

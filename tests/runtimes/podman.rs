@@ -9,16 +9,14 @@ use cgauge::runtime::{Health, LinkState, Runtime, RuntimeSettings, State};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::place::{Place, missing, program, run, succeed};
+use super::place::{FOREVER, Place, missing, needs_runtime, program, run, succeed};
 use super::watched::{RUNTIME_SOON, Watched, at};
-use crate::support::{in_guest, needs_cgroups, not_here, shared, skip, wait_for, wait_until};
+use crate::support::{shared, wait_for, wait_until};
 
 /// What the tests need. Not crun: it refuses cgroups that are partly v1 and partly v2.
 const PROGRAMS: [&str; 4] = ["podman", "conmon", "runc", "busybox"];
 
 const IMAGE: &str = "localhost/bb:1.0";
-
-const FOREVER: [&str; 2] = ["sleep", "1000"];
 
 struct Podman {
     service: Option<Child>,
@@ -153,13 +151,7 @@ fn settings(podman: &Podman) -> RuntimeSettings {
 
 #[test]
 fn containers_of_podman_bear_their_names() {
-    needs_cgroups!();
-    if let Some(missing) = missing(&PROGRAMS) {
-        if in_guest() {
-            not_here!("the guest has no podman");
-        }
-        skip!("{missing}");
-    }
+    needs_runtime!(missing(&PROGRAMS));
     let _machine = shared();
     let mut podman = Podman::new();
     podman.up();

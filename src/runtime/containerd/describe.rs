@@ -174,7 +174,7 @@ mod tests {
     fn record() -> Container {
         Container {
             id: "web".to_owned(),
-            image: "docker.io/library/busybox:1".to_owned(),
+            image: "localhost/library/busybox:1".to_owned(),
             runtime: Some(container::Runtime {
                 name: "io.containerd.runc.v2".to_owned(),
             }),
@@ -207,7 +207,7 @@ mod tests {
         let image = identity.image.unwrap();
         assert_eq!(
             (image.reference.as_str(), image.digest),
-            ("docker.io/library/busybox:1", None)
+            ("localhost/library/busybox:1", None)
         );
     }
 
@@ -226,7 +226,7 @@ mod tests {
         let mut one = record();
         one.id = "ab".repeat(32);
         one.labels.extend(labels("container"));
-        one.image = "docker.io/a/b@sha256:12".to_owned();
+        one.image = "localhost/a/b@sha256:12".to_owned();
         let identity = describe("k8s.io", one, &[]);
         assert_eq!(identity.name, None);
         assert!(!identity.is_sandbox && identity.env.is_empty());

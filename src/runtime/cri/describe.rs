@@ -387,10 +387,10 @@ mod tests {
             exit_code: 137,
             reason: "OOMKilled".to_owned(),
             image: Some(ImageSpec {
-                image: "docker.io/library/busybox:1".to_owned(),
+                image: "localhost/library/busybox:1".to_owned(),
                 ..ImageSpec::default()
             }),
-            image_ref: "docker.io/library/busybox@sha256:12".to_owned(),
+            image_ref: "localhost/library/busybox@sha256:12".to_owned(),
             annotations: HashMap::from([(RESTARTS.to_owned(), "3".to_owned())]),
             ..ContainerStatus::default()
         }
@@ -446,7 +446,7 @@ mod tests {
             ("u1", Some("web"))
         );
         let image = identity.image.unwrap();
-        assert_eq!(image.reference, "docker.io/library/busybox:1");
+        assert_eq!(image.reference, "localhost/library/busybox:1");
         assert_eq!(image.digest.as_deref(), Some("sha256:12"));
     }
 

@@ -539,32 +539,30 @@ fn files(
     }
 }
 
-fn kmsg_state(page: &Page<'_>, emit: &mut Emit<'_>) {
-    let now = page.own.kmsg_state();
-    for (state, name) in [
-        (KmsgState::Off, "off"),
-        (KmsgState::Following, "following"),
-        (KmsgState::Unavailable, "unavailable"),
-    ] {
-        emit.sample(
-            &[("state", &name)],
-            Some(Value::Count((state == now).into())),
-        );
+/// 1 for the state that is, 0 for the others.
+fn each_state<S: PartialEq>(emit: &mut Emit<'_>, now: S, states: &[(S, &str)]) {
+    for (state, name) in states {
+        let is_now = Value::Count((*state == now).into());
+        emit.sample(&[("state", name)], Some(is_now));
     }
 }
 
+fn kmsg_state(page: &Page<'_>, emit: &mut Emit<'_>) {
+    let states = [
+        (KmsgState::Off, "off"),
+        (KmsgState::Following, "following"),
+        (KmsgState::Unavailable, "unavailable"),
+    ];
+    each_state(emit, page.own.kmsg_state(), &states);
+}
+
 fn journal_state(page: &Page<'_>, emit: &mut Emit<'_>) {
-    let now = page.own.journal_state();
-    for (state, name) in [
+    let states = [
         (JournalState::Off, "off"),
         (JournalState::Writing, "writing"),
         (JournalState::MemoryOnly, "memory_only"),
-    ] {
-        emit.sample(
-            &[("state", &name)],
-            Some(Value::Count((state == now).into())),
-        );
-    }
+    ];
+    each_state(emit, page.own.journal_state(), &states);
 }
 
 fn events(page: &Page<'_>, emit: &mut Emit<'_>) {
