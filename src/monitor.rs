@@ -360,6 +360,10 @@ impl MonitorBuilder {
             Arc::clone(&metrics),
         ));
         let counted = Arc::clone(&desk);
+        let housekeeping = Housekeeping {
+            in_step: hierarchies.mode == Mode::V2,
+            ..housekeeping
+        };
         let sampler = Sampler::start(
             self.samplers,
             housekeeping,

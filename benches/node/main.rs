@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Without arguments: 50 containers, both modes, both loads, once. The peer is the `cadvisor` on PATH, if
-//! there is one. With `--test` or `--quick`: 4 containers and a few
+//! there is one. With `--test`, `--quick` or under `cargo test --benches`: 4 containers and a few
 //! seconds, to see that it works. Needs root and cgroups; says so and ends well without them.
 //!
 //! The process that is started only watches: a child does the work, in a process group of its own. When the
@@ -93,7 +93,11 @@ impl Options {
             cgauge: None,
             flags: Vec::new(),
         };
-        let mut arguments = arguments;
+        // As criterion does: `cargo test --benches` passes nothing, `cargo bench` this.
+        let arguments: Vec<String> = arguments.collect();
+        let is_bench = arguments.iter().any(|argument| argument == "--bench");
+        let quick = (!is_bench).then(|| "--test".to_owned());
+        let mut arguments = quick.into_iter().chain(arguments);
         let number = |text: Option<String>| {
             text.and_then(|text| text.parse().ok())
                 .ok_or("a number is missing".to_owned())

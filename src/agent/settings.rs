@@ -37,6 +37,7 @@ pub(super) fn builder(config: &Config) -> MonitorBuilder {
             max_interval: housekeeping.max_interval,
             dynamic: housekeeping.dynamic,
             full_interval: housekeeping.full_interval,
+            ..Housekeeping::default()
         })
         .listing_interval(housekeeping.global_interval)
         .history(Limits {

@@ -201,7 +201,7 @@ impl Sampler {
     /// processes yet, and a burst of new ones is for the watcher to see first. Who asks for it
     /// sooner has it polled sooner.
     pub fn add(&self, handler: &Arc<Handler>) {
-        self.shared.queue.lock().schedule(handler, FIRST_POLL_AFTER);
+        self.shared.schedule(handler, FIRST_POLL_AFTER);
         self.shared.wake.notify_one();
     }
 
@@ -228,7 +228,7 @@ impl Sampler {
     /// Polls as settings have been written: at once, or in a moment if it has just been done.
     pub fn hasten(&self, handler: &Arc<Handler>) {
         if self.request(handler, POLL_AFTER_WRITE).is_none() {
-            self.shared.queue.lock().schedule(handler, POLL_AFTER_WRITE);
+            self.shared.schedule(handler, POLL_AFTER_WRITE);
             self.shared.wake.notify_one();
         }
     }
@@ -284,11 +284,9 @@ impl Sampler {
 }
 
 impl Queue {
-    fn schedule(&mut self, handler: &Arc<Handler>, after: Duration) {
+    fn schedule(&mut self, handler: &Arc<Handler>, due: Instant, exact: bool) {
         self.last_ticket += 1;
         handler.ticket.store(self.last_ticket, Relaxed);
-        let now = Instant::now();
-        let due = now.checked_add(after).unwrap_or(now + FAR_AWAY);
         // Polls on demand leave void entries behind, which would stay until they are due.
         if self.timed.len() >= self.tidy_at.max(MIN_TIDY) {
             self.timed.retain(Timed::is_valid);
@@ -296,7 +294,7 @@ impl Queue {
         }
         self.timed.push(Timed {
             due,
-            exact: after < GRID,
+            exact,
             ticket: self.last_ticket,
             handler: Arc::downgrade(handler),
         });
@@ -308,6 +306,13 @@ impl Shared {
         u64::try_from(self.started.elapsed().as_millis())
             .unwrap_or(u64::MAX)
             .saturating_add(1)
+    }
+
+    fn schedule(&self, handler: &Arc<Handler>, after: Duration) {
+        let since = self.started.elapsed();
+        let wanted = self.housekeeping.due(since, after);
+        let due = due_at(self.started, since, wanted.saturating_sub(since));
+        self.queue.lock().schedule(handler, due, after < GRID);
     }
 
     fn run(&self, busy_since: &AtomicU64) {
@@ -355,7 +360,7 @@ impl Shared {
                     // Beyond all time is never.
                     let interval = Duration::try_from_secs_f64(interval.as_secs_f64() * by)
                         .unwrap_or(Duration::MAX);
-                    self.queue.lock().schedule(handler, interval);
+                    self.schedule(handler, interval);
                 }
                 polled
             }
@@ -430,6 +435,12 @@ impl Shared {
     }
 }
 
+/// `after` the moment that is `since` after `started`, or far away if there is no such time.
+fn due_at(started: Instant, since: Duration, after: Duration) -> Instant {
+    let now = started + since;
+    now.checked_add(after).unwrap_or(now + FAR_AWAY)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -463,7 +474,7 @@ mod tests {
         let (mut queue, handlers) = (Queue::default(), [handler(), handler()]);
         for _ in 0..100 * MIN_TIDY {
             for handler in handlers.iter().flatten() {
-                queue.schedule(handler, Duration::from_secs(60));
+                queue.schedule(handler, Instant::now() + Duration::from_secs(60), false);
             }
         }
         let valid = queue.timed.iter().filter(|timed| timed.is_valid()).count();
@@ -473,16 +484,10 @@ mod tests {
 
     #[test]
     fn an_interval_beyond_all_time_is_never() {
-        let mut queue = Queue::default();
-        for handler in handler().iter() {
-            queue.schedule(handler, Duration::MAX);
-        }
-        assert!(
-            queue
-                .timed
-                .peek()
-                .is_some_and(|timed| timed.due > Instant::now())
-        );
+        let now = Instant::now();
+        assert!(due_at(now, Duration::from_secs(9), Duration::MAX) > now + FAR_AWAY);
+        let second = Duration::from_secs(1);
+        assert_eq!(due_at(now, second, second), now + 2 * second);
         let housekeeping = Housekeeping {
             interval: Duration::MAX,
             max_interval: Duration::MAX,

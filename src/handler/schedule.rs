@@ -16,6 +16,10 @@ pub struct Housekeeping {
     /// is known by these alone before everything is read of it again. Who asks for a sample no older
     /// than some age has everything read whenever that was longer ago. Zero: always everything.
     pub full_interval: Duration,
+    /// Whether all are polled at the same multiples of the interval, one after the other, instead of
+    /// spread over it. On v2 reading a cgroup makes the kernel sum up (`rstat`) whatever has changed below it
+    /// since: in one pass that is done once for all, and else by each level of the tree anew.
+    pub in_step: bool,
 }
 
 impl Default for Housekeeping {
@@ -25,6 +29,7 @@ impl Default for Housekeeping {
             max_interval: Duration::from_secs(60),
             dynamic: true,
             full_interval: Duration::from_secs(30),
+            in_step: false,
         }
     }
 }
@@ -43,18 +48,69 @@ impl Housekeeping {
     }
 
     /// When within its first interval a container is polled a second time: spread by a hash of its
-    /// name, so that containers that were found together are not polled together ever after.
+    /// name, so that containers that were found together are not polled together ever after, unless
+    /// they are to be.
     pub fn splay(&self, name: &[u8]) -> Duration {
+        if self.in_step {
+            return self.interval / 2;
+        }
         let mut hasher = DefaultHasher::new();
         hasher.write(name);
         self.interval
             .mul_f64((hasher.finish() >> 32) as f64 / (1_u64 << 32) as f64)
+    }
+
+    /// When, since polling began, a poll is due that is wanted `after` the time `now`, both counted
+    /// from then: in step at the nearest multiple of the interval that is still to come.
+    pub fn due(&self, now: Duration, after: Duration) -> Duration {
+        let wanted = now.saturating_add(after);
+        let step = self.interval.as_nanos();
+        // What is wanted sooner has a reason of its own.
+        if !self.in_step || step == 0 || after < self.interval / 2 {
+            return wanted;
+        }
+        let steps = (wanted.as_nanos() + step / 2) / step;
+        let next = now.as_nanos() / step + 1;
+        let due = u64::try_from(steps.max(next).saturating_mul(step));
+        due.map_or(wanted, Duration::from_nanos)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn in_step_all_are_polled_at_multiples_of_the_interval() {
+        let ms = Duration::from_millis;
+        let spread = Housekeeping::default();
+        let in_step = Housekeeping {
+            in_step: true,
+            ..spread
+        };
+        assert_eq!(spread.due(ms(10_340), ms(1_000)), ms(11_340));
+        assert_eq!(
+            in_step.due(ms(10_040), ms(1_000)),
+            ms(11_000),
+            "after a pass"
+        );
+        assert_eq!(in_step.due(ms(10_340), ms(1_000)), ms(11_000));
+        assert_eq!(
+            in_step.due(ms(10_740), ms(1_000)),
+            ms(12_000),
+            "just before one"
+        );
+        assert_eq!(in_step.due(ms(10_999), ms(500)), ms(11_000), "a new one");
+        assert_eq!(in_step.due(ms(11_000), ms(500)), ms(12_000));
+        assert_eq!(
+            in_step.due(ms(10_040), ms(60_000)),
+            ms(70_000),
+            "backed off"
+        );
+        assert_eq!(in_step.due(ms(10_040), ms(5)), ms(10_045), "its first poll");
+        assert_eq!(in_step.due(Duration::MAX, Duration::MAX), Duration::MAX);
+        assert_eq!(in_step.splay(b"/a"), in_step.splay(b"/b"));
+    }
 
     #[test]
     fn idle_containers_are_polled_less_and_stay_so_until_they_move() {
