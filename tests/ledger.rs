@@ -486,21 +486,16 @@ fn kills_are_counted_once_while_the_kernels_log_is_overwritten() {
     assert_eq!(told, wanted);
 }
 
-/// All processes of a group go down with the first, each counted where it was.
-#[test]
-fn a_group_kill_is_told_of_each_container_of_the_group() {
-    needs_cgroups!();
-    if !Layout::get().is_pure_v2() {
-        not_here!("memory.oom.group is of cgroup v2");
-    }
-    let _machine = alone();
-    let agent = Agent::start();
-    let mut pod = TestCgroup::new("group");
+/// Brings a pod of two containers down as a group; the chosen process is in the first. Gives where each
+/// victim was, and its pid.
+fn group_kill(agent: &Agent, label: &str) -> (TestCgroup, Vec<(String, u64)>) {
+    let mut pod = TestCgroup::new(label);
     pod.limit_memory(LIMIT_BYTES);
     fs::write(pod.path().join("memory.oom.group"), "1").unwrap();
     let mut pids = Vec::new();
     for child in ["a", "b"] {
         let child = pod.child(child);
+        agent.wait_container(child.name());
         for _ in 0..2 {
             let name = child.name().to_owned();
             let helper = child.add(Helper::sleeper());
@@ -509,24 +504,105 @@ fn a_group_kill_is_told_of_each_container_of_the_group() {
         }
     }
     let children = pod.children_mut();
-    agent.wait_container(children[0].name());
-    agent.wait_container(children[1].name());
     let name = children[0].name().to_owned();
     let helper = children[0].add(Helper::eater());
-    pids.push((name, u64::from(helper.pid())));
+    pids.push((name.clone(), u64::from(helper.pid())));
+    // What was there before is known by a poll.
+    let before = agent.container(&name, 1).unwrap()["stats"][0]["timestamp"].clone();
+    wait_until(SOON, "a poll with all of them", || {
+        let container = agent.container(&name, 1)?;
+        (container["stats"][0]["timestamp"] != before).then_some(())
+    });
     let eater = children[0].helpers_mut().last_mut().unwrap();
     eater.go();
     eater.wait(SOON);
-    let top = [pod.name().to_owned()];
-    let told = wait_kills(&agent, &top, pids.len());
-    println!("{told:#?}");
-    let mut found: Vec<_> = told.iter().map(|kill| kill.0.clone()).collect();
-    let mut wanted: Vec<_> = pids.iter().map(|(name, _)| name.clone()).collect();
-    found.sort();
-    wanted.sort();
-    assert_eq!(found, wanted, "each counted once, where it was");
-    for (name, _, pid, _) in &told {
-        let Some(pid) = pid else { continue };
-        assert!(pids.contains(&(name.clone(), *pid)), "{pid} in {name}");
+    pids.sort();
+    (pod, pids)
+}
+
+fn named(kills: &[(String, String, Option<u64>, String)]) -> Vec<String> {
+    kills.iter().map(|kill| kill.0.clone()).collect()
+}
+
+/// All processes of a group go down with the first, each counted where it was, though the kernel counts the
+/// first one twice: with the kernel's log and without it, also by a later run.
+#[test]
+fn a_group_kill_is_told_once_of_each_process() {
+    needs_cgroups!();
+    if !Layout::get().is_pure_v2() {
+        not_here!("memory.oom.group is of cgroup v2");
     }
+    let _machine = alone();
+    for kmsg in ["--kmsg=/dev/kmsg", "--kmsg="] {
+        let state = tempfile::tempdir().unwrap();
+        let flag = format!("--state-dir={}", state.path().display());
+        let start = || Agent::builder().arg(kmsg).arg(&flag).start();
+        let mut agent = start();
+        let mut pods = Vec::new();
+        for _ in 0..3 {
+            let (pod, pids) = group_kill(&agent, "group");
+            let top = [pod.name().to_owned()];
+            let events = fs::read_to_string(pod.path().join("memory.events")).unwrap();
+            let told = wait_kills(&agent, &top, pids.len());
+            println!("{kmsg}: {events}{told:#?}");
+            let wanted: Vec<_> = pids.iter().map(|(name, _)| name.clone()).collect();
+            assert_eq!(named(&told), wanted, "each counted once, where it was");
+            for (name, _, pid, _) in &told {
+                let Some(pid) = pid else { continue };
+                assert!(pids.contains(&(name.clone(), *pid)), "{pid} in {name}");
+            }
+            if kmsg == "--kmsg=/dev/kmsg" {
+                let known = told.iter().filter(|kill| kill.2.is_some()).count();
+                assert_eq!(known, pids.len(), "the log says who");
+            }
+            pods.push((pod, wanted));
+        }
+        // What the kernel counted twice is no kill while nobody looked.
+        agent.kill();
+        let agent = start();
+        for (pod, wanted) in &pods {
+            agent.wait_container(pod.name());
+            let told = wait_kills(&agent, &[pod.name().to_owned()], wanted.len());
+            assert_eq!(&named(&told), wanted, "after kill -9");
+        }
+    }
+}
+
+/// A group that goes down while nobody looks is counted as if somebody had.
+#[test]
+fn a_group_kill_while_down_is_told_once_of_each_process() {
+    needs_cgroups!();
+    if !Layout::get().is_pure_v2() {
+        not_here!("memory.oom.group is of cgroup v2");
+    }
+    let _machine = alone();
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state-dir={}", state.path().display());
+    let start = || Agent::builder().arg(&flag).start();
+    let mut agent = start();
+    let mut group = TestCgroup::new("group-down");
+    group.limit_memory(LIMIT_BYTES);
+    fs::write(group.path().join("memory.oom.group"), "1").unwrap();
+    agent.wait_container(group.name());
+    let name = group.name().to_owned();
+    for _ in 0..3 {
+        group.add(Helper::sleeper()).go();
+    }
+    group.add(Helper::eater());
+    wait_until(SOON, "it has been polled", || {
+        let stats = agent.container(&name, 2)?["stats"].as_array()?.len();
+        (stats == 2).then_some(())
+    });
+    agent.kill();
+    let eater = group.helpers_mut().last_mut().unwrap();
+    eater.go();
+    eater.wait(SOON);
+    let agent = start();
+    let told = wait_kills(&agent, std::slice::from_ref(&name), 4);
+    assert_eq!(named(&told), [name.as_str(); 4]);
+    let down = lives(&agent, &name)[0]["kills"].as_array().unwrap().clone();
+    assert!(
+        down.iter().all(|kill| kill["while_down"] == true),
+        "{down:#?}"
+    );
 }

@@ -8,7 +8,7 @@ use super::figures::{Figures, Finality};
 use super::kill::{KillSource, OomRecord};
 use super::life::{Exit, Identity, LedgerRequest, Life, Which};
 use super::stored;
-use crate::cgroup::ContainerName;
+use crate::cgroup::{ContainerName, OomCounters};
 use crate::units::Timestamp;
 
 /// What the ledger may hold of lives that have ended.
@@ -106,6 +106,13 @@ fn put(outbox: &mut Option<Outbox>, life: &Life) {
     }
 }
 
+fn count_on(life: &mut Life, kills: u64, groups: u64) {
+    if let Some(counted) = &mut life.oom_counter {
+        counted.kills += kills;
+        counted.groups = counted.groups.map(|before| before + groups);
+    }
+}
+
 impl Book {
     pub(super) fn new(limits: LedgerLimits) -> Self {
         Self {
@@ -146,7 +153,7 @@ impl Book {
         started: Timestamp,
         preexisting: bool,
         directory: Option<(u8, u64)>,
-    ) -> Option<u64> {
+    ) -> Option<OomCounters> {
         let known = self.unmet.values().find(|life| {
             let same = directory.is_some_and(|of| life.directories.contains(&of));
             preexisting && same && life.which.name == which.name
@@ -161,7 +168,7 @@ impl Book {
                 .iter()
                 .filter(|(_, kill)| kill.source == KillSource::Log);
             let logged = logged.count() as u64;
-            life.oom_counter = life.oom_counter.map(|counted| counted + logged);
+            count_on(&mut life, logged, 0);
             let counted = life.oom_counter;
             put(&mut self.outbox, &life);
             self.living.insert(life.which.name.clone(), life);
@@ -170,7 +177,10 @@ impl Book {
         self.last_life += 1;
         let mut life = Life::new(self.last_life, which, started, preexisting);
         life.directories.extend(directory);
-        life.oom_counter = (!preexisting).then_some(0);
+        life.oom_counter = (!preexisting).then_some(OomCounters {
+            kills: 0,
+            groups: Some(0),
+        });
         let totals = self.totals_of(life.workload());
         totals.lives += 1;
         totals.living += 1;
@@ -194,11 +204,13 @@ impl Book {
 
     /// The kernel's counter of OOM kills was read for the first time in a container that was there
     /// before: what it has is none of ours.
-    pub(super) fn counter_begins(&mut self, which: &Which, counted: u64) {
+    pub(super) fn counter_begins(&mut self, which: &Which, counted: OomCounters) {
         self.change(which, |life| {
-            let is_new = life.oom_counter.is_none();
-            life.oom_counter.get_or_insert(counted);
-            is_new
+            let before = life.oom_counter;
+            let known = life.oom_counter.get_or_insert(counted);
+            // One that the kernel, or the cgauge before, did not count.
+            known.groups = known.groups.or(counted.groups);
+            life.oom_counter != before
         });
     }
 
@@ -383,7 +395,7 @@ impl Book {
             let record = record.clone();
             self.change(which, |life| {
                 let counted = record.source != KillSource::Log;
-                life.oom_counter = (life.oom_counter).map(|sum| sum + u64::from(counted));
+                count_on(life, u64::from(counted), 0);
                 life.add_kill(number, record);
                 workload = Some(life.workload());
                 true
@@ -438,20 +450,28 @@ impl Book {
         let Some((at, life)) = found else { return };
         let (is_over, before) = (life.ended.is_some(), life.bytes());
         if let Some((_, kill)) = life.kills.get_mut(at) {
-            if kill.source == KillSource::Log {
-                life.oom_counter = life.oom_counter.map(|counted| counted + 1);
-            }
+            let only_logged = kill.source == KillSource::Log;
             kill.source = KillSource::Both;
             if let Some(better) = better {
                 kill.when = better.when;
                 kill.limit_of.clone_from(&better.limit_of);
                 kill.told.clone_from(&better.told);
             }
+            count_on(life, u64::from(only_logged), 0);
         }
         put(&mut self.outbox, life);
         if is_over {
             self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
         }
+    }
+
+    /// The kernel's counters of a life have what is no further kill: one that was counted twice, a group
+    /// that went down.
+    pub(super) fn counted_beside(&mut self, which: &Which, counted: OomCounters) {
+        self.change(which, |life| {
+            count_on(life, counted.kills, counted.groups.unwrap_or(0));
+            life.oom_counter.is_some()
+        });
     }
 
     /// Changes a life, wherever it is; `change` says whether that is to be put down.

@@ -302,7 +302,8 @@ fn a_later_run_goes_on_where_the_earlier_one_was_ended() {
     let mut second = next_run(&mut first);
     // The counter has the kill that only the log had told, too.
     let counted = second.begin(which("/stays", 9), at(0), true, Some((1, 7)));
-    assert_eq!(counted, Some(2));
+    let groups = Some(0);
+    assert_eq!(counted, Some(OomCounters { kills: 2, groups }));
     second.all_met(at(10));
     let lives = second.lives(&LedgerRequest::default());
     let told: Vec<_> = lives

@@ -31,7 +31,7 @@ pub use figures::{Figures, Finality, LastRead};
 pub use kill::{KillSource, OomRecord};
 pub use life::{Exit, Identity, LedgerRequest, Life, Which};
 
-use crate::cgroup::{ContainerName, HierarchyId};
+use crate::cgroup::{ContainerName, HierarchyId, OomCounters};
 use crate::journal::{Journal, Kind, Record};
 use crate::self_metrics::SelfMetrics;
 use crate::units::Timestamp;
@@ -91,7 +91,7 @@ impl Ledger {
         started: Timestamp,
         preexisting: bool,
         directory: Option<(HierarchyId, u64)>,
-    ) -> Option<u64> {
+    ) -> Option<OomCounters> {
         let directory = directory.map(|(hierarchy, inode)| (hierarchy.0, inode));
         self.write(|book| book.begin(which, started, preexisting, directory))
     }
@@ -101,9 +101,9 @@ impl Ledger {
         self.write(|book| book.attached(which, (hierarchy.0, inode)));
     }
 
-    /// The kernel's counter of OOM kills in a container that was there before the monitor, at the first
+    /// The kernel's counters of OOM kills in a container that was there before the monitor, at the first
     /// look.
-    pub fn counter_begins(&self, which: &Which, counted: u64) {
+    pub fn counter_begins(&self, which: &Which, counted: OomCounters) {
         self.write(|book| book.counter_begins(which, counted));
     }
 
@@ -168,6 +168,12 @@ impl Ledger {
     /// The other witness of a kill has told, too; `better` has the log's account, if it came second.
     pub fn confirm(&self, number: u64, better: Option<&OomRecord>) {
         self.write(|book| book.confirm(number, better));
+    }
+
+    /// The kernel's counters of a container have what is no further kill: a kill that was counted twice,
+    /// a group that went down.
+    pub fn counted_beside(&self, which: &Which, counted: OomCounters) {
+        self.write(|book| book.counted_beside(which, counted));
     }
 
     /// How a container's first process ended.

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod oom;
+mod oom_group;
 pub mod desk;
 pub mod exits;
 pub mod registry;
@@ -24,7 +25,7 @@ use self::thrift::Thrift;
 use crate::cache::Limits;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
-use crate::cgroup::{ContainerName, HierarchyId};
+use crate::cgroup::{ContainerName, HierarchyId, OomCounters};
 use crate::event::{EventBus, EventKind};
 use crate::handler::{Handler, NewHandler, Sampler};
 use crate::ledger::{Ledger, Which};
@@ -155,7 +156,7 @@ struct Task {
     leaving: VecDeque<(Instant, Timestamp, Arc<Handler>)>,
     /// Directories that have gone a moment ago, with the OOM kills that their counters had: a renamed
     /// one comes back.
-    moved: VecDeque<(HierarchyId, u64, u64)>,
+    moved: VecDeque<(HierarchyId, u64, OomCounters)>,
     /// When all counters of OOM kills were last asked for, and whether that is to be done again.
     swept: Option<Instant>,
     sweep: bool,
@@ -315,7 +316,7 @@ impl Task {
         }
     }
 
-    fn note_moved(&mut self, hierarchy: HierarchyId, inode: u64, counted: u64) {
+    fn note_moved(&mut self, hierarchy: HierarchyId, inode: u64, counted: OomCounters) {
         if self.moved.len() >= MAX_MOVED {
             self.moved.pop_front();
         }
