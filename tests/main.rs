@@ -26,6 +26,7 @@ mod oom;
 mod packaging;
 mod pipeline;
 mod prometheus;
+mod restart;
 mod runtimes;
 mod shutdown;
 mod streams;
