@@ -486,6 +486,104 @@ fn kills_are_counted_once_while_the_kernels_log_is_overwritten() {
     assert_eq!(told, wanted);
 }
 
+/// Writes to the kernel's log from many sides until nothing is left in it of what was there before.
+fn overwrite_kernel_log() {
+    use std::io::{Read, Write};
+    const MARK: &str = "cgauge test: flood";
+    let oldest = || {
+        let mut record = [0; 8_192];
+        let mut log = fs::File::open("/dev/kmsg").unwrap();
+        // The oldest may go between open and read.
+        let read = log.read(&mut record).or_else(|_| log.read(&mut record));
+        String::from_utf8_lossy(&record[..read.unwrap_or(0)]).into_owned()
+    };
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let line = format!("<7>{MARK} {}\n", "x".repeat(900));
+                while !over.load(Ordering::Relaxed) {
+                    let log = fs::OpenOptions::new().write(true).open("/dev/kmsg");
+                    let _ = log.unwrap().write_all(line.as_bytes());
+                }
+            });
+        }
+        let full = wait_for(2 * SOON, || oldest().contains(MARK).then_some(()));
+        over.store(true, Ordering::Relaxed);
+        assert!(full.is_some(), "the log is not overwritten: {}", oldest());
+    });
+}
+
+/// The reader stands still while the log is overwritten: what it had to say is certainly lost.
+#[test]
+fn a_kill_whose_record_is_overwritten_is_told_once_and_the_loss_is_told() {
+    use nix::sys::signal::{Signal, kill};
+    needs_cgroups!();
+    if let Err(reason) = needs_kills() {
+        skip!("{reason}");
+    }
+    let _machine = alone();
+    let agent = Agent::start();
+    let (mut plain, mut parent) = (TestCgroup::new("lost"), TestCgroup::new("lost-parent"));
+    plain.limit_memory(LIMIT_BYTES);
+    parent.limit_memory(LIMIT_BYTES);
+    let child = parent.child("child").name().to_owned();
+    agent.wait_container(plain.name());
+    agent.wait_container(&child);
+    let mut done = Done::default();
+    let (name, parent_name) = (plain.name().to_owned(), parent.name().to_owned());
+    // One that is still read.
+    done.kill(&mut plain, &name, false);
+    let top = [name.clone(), parent_name.clone()];
+    assert_eq!(without_source(wait_kills(&agent, &top, 1)), expected(&done));
+    let metric = |wanted: &str| {
+        let metrics = agent.http().get("/metrics").unwrap().text();
+        let mut lines = metrics.lines();
+        let line = lines.find_map(|line| line.strip_prefix(wanted)?.strip_prefix(' '));
+        line.and_then(|value| value.split(' ').next()?.parse::<f64>().ok())
+            .unwrap_or_else(|| panic!("no {wanted}: {metrics}"))
+    };
+    let (gaps, lost) = ("cgauge_kmsg_gaps_total", "cgauge_kmsg_lost_records_total");
+    let before = (metric(gaps), metric(lost));
+
+    let pid = nix::unistd::Pid::from_raw(agent.pid().cast_signed());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let mut unread = Done::default();
+    for _ in 0..2 {
+        unread.kill(&mut plain, &name, false);
+    }
+    unread.kill(&mut parent.children_mut()[0], &parent_name, false);
+    overwrite_kernel_log();
+    kill(pid, Signal::SIGCONT).unwrap();
+
+    let told = wait_kills(&agent, &top, 4);
+    println!("{told:#?}");
+    let mut wanted = expected(&done);
+    wanted.extend(
+        unread
+            .0
+            .iter()
+            .map(|(of, ..)| (of.clone(), String::new(), None)),
+    );
+    wanted.sort();
+    assert_eq!(without_source(told.clone()), wanted);
+    let counted = told.iter().filter(|kill| kill.3 == "counter").count();
+    assert_eq!(counted, 3, "with what is known of them");
+    assert!(metric(gaps) > before.0, "the loss is counted");
+    assert!(metric(lost) >= before.1 + 10.0, "record by record");
+    let log = agent.stderr();
+    assert!(
+        log.contains("overwrote log records before they were read"),
+        "{log}"
+    );
+
+    // And it reads on.
+    done.kill(&mut plain, &name, false);
+    let told = wait_kills(&agent, &top, 5);
+    assert_eq!(told.iter().filter(|kill| kill.2.is_some()).count(), 2);
+    assert_eq!(told.len(), 5);
+}
+
 /// Brings a pod of two containers down as a group; the chosen process is in the first. Gives where each
 /// victim was, and its pid.
 fn group_kill(agent: &Agent, label: &str) -> (TestCgroup, Vec<(String, u64)>) {

@@ -207,6 +207,7 @@ fn overwritten_records_are_a_gap_and_reading_goes_on() {
         ),
         (1, 1, 2)
     );
+    assert_eq!(metrics.kmsg_lost.get(), 7, "2 to 8");
     assert_eq!(kills.len(), 1);
     assert_eq!(
         (kills[0].pid, kills[0].invoked_by.as_deref()),
