@@ -38,6 +38,15 @@ impl OomCounters {
         }
     }
 
+    /// The higher of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            kills: self.kills.max(other.kills),
+            groups: self.groups.max(other.groups),
+        }
+    }
+
     /// Whether there is none.
     pub fn is_zero(self) -> bool {
         self.kills == 0 && self.groups.unwrap_or(0) == 0
@@ -55,6 +64,7 @@ mod tests {
         assert_eq!(of(5, Some(2)).since(of(3, None)), of(2, Some(0)));
         assert_eq!(of(5, None).since(of(3, Some(1))), of(2, None));
         assert_eq!(of(1, Some(0)).since(of(3, Some(1))), of(0, Some(0)));
+        assert_eq!(of(5, None).max(of(3, Some(1))), of(5, Some(1)));
         assert!(of(0, Some(0)).is_zero() && of(0, None).is_zero());
         assert!(!of(0, Some(1)).is_zero());
         let none = MemoryEvents::default();

@@ -179,6 +179,9 @@ fn read_scripted(
             tracker: OomTracker::default(),
             on_kill: |kill| kills.push(kill),
             last: None,
+            read: None,
+            gap: false,
+            warned: None,
         },
         lines: None,
     };
