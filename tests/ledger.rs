@@ -5,8 +5,6 @@
 //! | `CGAUGE_LEDGER_LIVES=2000` | lives in the test of conservation |
 //! | `CGAUGE_LEDGER_MEASURE=1` | also prints what is caught of lives of 1 to 100 ms |
 
-mod kills;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -19,6 +19,7 @@ mod errors;
 mod hostile;
 mod identity;
 mod ledger;
+mod ledger_kills;
 mod journal;
 mod names;
 mod nobody;

@@ -173,6 +173,11 @@ fn a_long_life_outlives_the_records_of_its_beginning() {
         agent
     };
     let mut agent = run();
+    let number = |agent: &Agent| {
+        let path = format!("/api/cgauge/v1/ledger?max=-1&container={}", long.name());
+        agent.json(&path)[0]["number"].as_u64().unwrap()
+    };
+    let before = number(&agent);
     let dropped = |agent: &Agent| {
         let metrics = agent.http().get("/metrics").unwrap().text();
         let line = metrics
@@ -205,4 +210,5 @@ fn a_long_life_outlives_the_records_of_its_beginning() {
     let created = told(&agent, long.name());
     assert!(created.len() <= 1, "told again: {created:?}");
     assert_eq!(lives(&agent, long.name()), [(true, true)]);
+    assert_eq!(number(&agent), before, "the same life");
 }

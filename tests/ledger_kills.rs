@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::lives;
+use crate::ledger::lives;
 use crate::support::agent::run_to_end;
 use crate::support::{
     Agent, Helper, Layout, SOON, TestCgroup, alone, needs_cgroups, not_here, skip, wait_for,
@@ -191,6 +191,67 @@ fn ten_kills_are_told_once_each_and_outlive_containers_and_cgauge() {
         "{out}"
     );
     println!("{out}");
+}
+
+/// `kill -9` comes in the middle, before all is told, and one more is killed while nobody looks: no kill is
+/// lost, and none told twice, neither in the ledger nor by events.
+#[test]
+fn ten_kills_with_a_crash_in_between_are_told_once_each() {
+    needs_cgroups!();
+    if let Err(reason) = needs_kills() {
+        skip!("{reason}");
+    }
+    let _machine = alone();
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state-dir={}", state.path().display());
+    let start = || Agent::builder().arg(&flag).start();
+    let mut agent = start();
+    let (mut parent, mut plain) = (TestCgroup::new("mid-parent"), TestCgroup::new("mid-plain"));
+    parent.limit_memory(LIMIT_BYTES);
+    plain.limit_memory(LIMIT_BYTES);
+    for child in ["a", "b", "c"] {
+        parent.child(child);
+    }
+    let (name, parent_name) = (plain.name().to_owned(), parent.name().to_owned());
+    agent.wait_container(&name);
+    for child in parent.children_mut() {
+        agent.wait_container(child.name());
+    }
+    let mut done = Done::default();
+    for child in parent.children_mut() {
+        done.kill(child, &parent_name, false);
+    }
+    done.kill(&mut plain, &name, false);
+    done.kill(&mut plain, &name, false);
+    agent.kill();
+    done.kill(&mut plain, &name, false);
+    let agent = start();
+    agent.wait_container(&name);
+    for child in parent.children_mut().iter_mut().take(2) {
+        done.kill(child, &parent_name, true);
+        child.make_again();
+        done.kill(child, &parent_name, true);
+    }
+    let top = [name.clone(), parent_name.clone()];
+    let told = wait_kills(&agent, &top, done.0.len());
+    let mut wanted: Vec<_> = expected(&done).into_iter().map(|kill| kill.0).collect();
+    wanted.sort();
+    assert_eq!(named(&told), wanted, "{told:#?}");
+    for (of, limit_of, pid, _) in told.iter().filter(|kill| kill.2.is_some()) {
+        let pid = pid.unwrap();
+        assert!(
+            done.0.contains(&(of.clone(), limit_of.clone(), pid)),
+            "{pid} in {of}"
+        );
+    }
+    let mut events: Vec<String> = top
+        .iter()
+        .flat_map(|top| agent.events_below(top))
+        .filter(|event| event.kind == "oomKill")
+        .map(|event| event.name)
+        .collect();
+    events.sort();
+    assert_eq!(events, wanted, "by events");
 }
 
 #[test]
