@@ -241,20 +241,6 @@ fn a_kill_is_streamed_at_once() {
     assert_eq!(kills[0].data["oom"]["pid"], pid);
 }
 
-/// Takes all memory of the machine but this much: a shell on an emulated CPU takes minutes for it.
-fn ballast(but: u64) -> Vec<u8> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
-    let available = meminfo.lines().find_map(|line| {
-        let kb = line
-            .strip_prefix("MemAvailable:")?
-            .trim()
-            .strip_suffix(" kB")?;
-        kb.parse::<u64>().ok()
-    });
-    let taken = (available.unwrap() * 1024).saturating_sub(but);
-    vec![1; usize::try_from(taken).unwrap()]
-}
-
 /// Kills a process in `cgroup` for want of the node's memory: it asks to be the first to go.
 fn kill_for_the_node(cgroup: &mut TestCgroup) -> u32 {
     let helper = cgroup.add(Helper::eater_chosen_first());
@@ -300,9 +286,7 @@ fn the_node_runs_out_of_memory() {
     let agent = Agent::start();
     let mut cgroup = TestCgroup::new("oom-node");
     agent.wait_container(cgroup.name());
-    let taken = ballast(256 << 20);
     let pid = kill_for_the_node(&mut cgroup);
-    drop(taken);
     assert_told_of_the_node(&agent, cgroup.name(), pid, "CONSTRAINT_NONE");
     drop(agent);
 
@@ -310,9 +294,7 @@ fn the_node_runs_out_of_memory() {
     let agent = Agent::builder().arg("--kmsg=").start();
     let mut cgroup = TestCgroup::new("oom-node-mute");
     agent.wait_container(cgroup.name());
-    let taken = ballast(256 << 20);
     kill_for_the_node(&mut cgroup);
-    drop(taken);
     let kill = wait_kill(&agent, cgroup.name());
     settle(&agent);
     assert!(kill.data["oom"].get("constraint").is_none(), "{kill:?}");
