@@ -118,6 +118,8 @@ pub struct SelfMetrics {
     pub kmsg_records: Counter,
     /// Times the kernel overwrote records before they were read (`EPIPE`).
     pub kmsg_gaps: Counter,
+    /// Records that were overwritten so, as far as their numbers tell.
+    pub kmsg_lost: Counter,
     /// Kernel log records that could not be understood.
     pub kmsg_malformed: Counter,
     /// [`KmsgState`] as a number.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::support::{
-    Agent, Event, Helper, Layout, SOON, TestCgroup, alone, needs_cgroups, shared, skip, wait_until,
+    Agent, Event, Helper, Layout, SOON, TestCgroup, alone, in_guest, needs_cgroups, not_here,
+    shared, skip, wait_until,
 };
 
 /// Far above a shell, far below the machine.
@@ -238,6 +239,87 @@ fn a_kill_is_streamed_at_once() {
     let kills = of_kind(&events, "oomKill");
     assert_eq!(kills.len(), 1, "{events:?}");
     assert_eq!(kills[0].data["oom"]["pid"], pid);
+}
+
+/// Kills a process in `cgroup` for want of the node's memory: it asks to be the first to go.
+fn kill_for_the_node(cgroup: &mut TestCgroup) -> u32 {
+    let helper = cgroup.add(Helper::eater_chosen_first());
+    let pid = helper.pid();
+    helper.go();
+    helper.wait(4 * SOON);
+    pid
+}
+
+/// One kill is told of in `victim`: of this process, for `constraint`, and not for a limit of a container.
+#[track_caller]
+fn assert_told_of_the_node(agent: &Agent, victim: &str, pid: u32, constraint: &str) {
+    let kill = wait_kill(agent, victim);
+    settle(agent);
+    assert_eq!(kill.data["oom"]["constraint"], constraint, "{kill:?}");
+    assert_eq!(kill.data["oom"]["pid"], pid, "{kill:?}");
+    assert!(kill.data["oom"].get("oom_memcg").is_none(), "{kill:?}");
+    let kills = of_kind(&agent.events_below(victim), "oomKill");
+    assert_eq!(kills.len(), 1, "{kills:#?}");
+    let all = agent.events_below("/");
+    let same = |event: &&Event| event.timestamp == kill.timestamp && event.kind == "oom";
+    let limits: Vec<_> = all.iter().filter(same).map(|event| &event.name).collect();
+    assert_eq!(limits, ["/"], "no container's limit was hit");
+    let lives = crate::ledger::lives(agent, victim);
+    let [life] = lives.as_slice() else {
+        panic!("{lives:#?}")
+    };
+    assert_eq!(life["oom_kills"], 1);
+    let told = &life["kills"][0];
+    assert_eq!(
+        (&told["source"], &told["limit_of"]),
+        (&"both".into(), &"/".into())
+    );
+}
+
+#[test]
+fn the_node_runs_out_of_memory() {
+    needs_oom!(kmsg);
+    if !in_guest() {
+        not_here!("all of the machine's memory is taken");
+    }
+    let _machine = alone();
+    let agent = Agent::start();
+    let mut cgroup = TestCgroup::new("oom-node");
+    agent.wait_container(cgroup.name());
+    let pid = kill_for_the_node(&mut cgroup);
+    assert_told_of_the_node(&agent, cgroup.name(), pid, "CONSTRAINT_NONE");
+    drop(agent);
+
+    // The counters say that it was there, and nothing more.
+    let agent = Agent::builder().arg("--kmsg=").start();
+    let mut cgroup = TestCgroup::new("oom-node-mute");
+    agent.wait_container(cgroup.name());
+    kill_for_the_node(&mut cgroup);
+    let kill = wait_kill(&agent, cgroup.name());
+    settle(&agent);
+    assert!(kill.data["oom"].get("constraint").is_none(), "{kill:?}");
+    let kills = of_kind(&agent.events_below(cgroup.name()), "oomKill");
+    assert_eq!(kills.len(), 1, "{kills:#?}");
+}
+
+/// Takes two NUMA nodes. A guest that `.ci/run` starts has one: what two of them print is in the fixtures
+/// (`v2_constraints_odd_names.txt`), with a memory policy, which a shell cannot set.
+#[test]
+fn the_nodes_of_a_cpuset_run_out_of_memory() {
+    needs_oom!(kmsg);
+    if !in_guest() {
+        not_here!("all memory of a NUMA node is taken");
+    }
+    if !std::path::Path::new("/sys/devices/system/node/node1").exists() {
+        not_here!("one NUMA node");
+    }
+    let _machine = alone();
+    let agent = Agent::start();
+    let mut cgroup = TestCgroup::new("oom-cpuset");
+    cgroup.write("cpuset", ("cpuset.mems", "1"), ("cpuset.mems", "1"));
+    agent.wait_container(cgroup.name());
+    let pid = kill_for_the_node(&mut cgroup);
+    assert_told_of_the_node(&agent, cgroup.name(), pid, "CONSTRAINT_CPUSET");
 }
 
 #[test]

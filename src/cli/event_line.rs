@@ -33,6 +33,8 @@ struct Oom {
 #[derive(Debug, Deserialize)]
 struct Deletion {
     exit_code: Option<i64>,
+    #[serde(default)]
+    while_down: bool,
 }
 
 impl fmt::Display for Event {
@@ -56,10 +58,12 @@ impl fmt::Display for Event {
                 write!(f, "  constraint={}", printable(constraint))?;
             }
         }
+        let deletion = event_data.container_deletion.as_ref();
+        if deletion.is_some_and(|deletion| deletion.while_down) {
+            write!(f, "  while cgauge was not running")?;
+        }
         // -1 is the wire's word for an exit code that nobody knows.
-        if let Some(code) = event_data
-            .container_deletion
-            .as_ref()
+        if let Some(code) = deletion
             .and_then(|deletion| deletion.exit_code)
             .filter(|code| *code >= 0)
         {
@@ -141,8 +145,8 @@ mod tests {
             ),
             (
                 r#"{"container_name":"/a","timestamp":"T","event_type":"containerDeletion",
-                    "event_data":{"container_deletion":{"exit_code":137}},"more":1}"#,
-                "T  containerDeletion  /a  exit_code=137",
+                    "event_data":{"container_deletion":{"exit_code":137,"while_down":true}},"more":1}"#,
+                "T  containerDeletion  /a  while cgauge was not running  exit_code=137",
             ),
             (
                 r#"{"container_name":"/","timestamp":"T","event_type":"oom"}"#,

@@ -296,7 +296,10 @@ mod tests {
             4,
             40,
             "/a",
-            EventKind::ContainerDeletion { exit_code: None },
+            EventKind::ContainerDeletion {
+                exit_code: None,
+                while_down: false,
+            },
         ));
         history
     }

@@ -43,7 +43,8 @@ pub(super) struct Packed<'a> {
 
 const CREATION: u8 = 0;
 const DELETION: u8 = 1;
-const DELETION_WITH_CODE: u8 = 2;
+const WITH_CODE: u8 = 2;
+const WHILE_DOWN: u8 = 4;
 
 impl PackedLog {
     /// Adds an event. Gives back one of a kind that is not kept here.
@@ -140,10 +141,10 @@ impl Packed<'_> {
     pub fn unpack(&self) -> Event {
         let kind = match self.tag {
             CREATION => EventKind::ContainerCreation,
-            DELETION_WITH_CODE => EventKind::ContainerDeletion {
-                exit_code: Some(self.exit_code),
+            tag => EventKind::ContainerDeletion {
+                exit_code: (tag & WITH_CODE != 0).then_some(self.exit_code),
+                while_down: tag & WHILE_DOWN != 0,
             },
-            _ => EventKind::ContainerDeletion { exit_code: None },
         };
         Event {
             id: self.id,
@@ -158,10 +159,14 @@ impl Packed<'_> {
 fn tag(kind: &EventKind) -> Option<(u8, i32)> {
     match kind {
         EventKind::ContainerCreation => Some((CREATION, 0)),
-        EventKind::ContainerDeletion { exit_code: None } => Some((DELETION, 0)),
         EventKind::ContainerDeletion {
-            exit_code: Some(code),
-        } => Some((DELETION_WITH_CODE, *code)),
+            exit_code,
+            while_down,
+        } => {
+            let with_code = exit_code.map_or(0, |_| WITH_CODE);
+            let while_down = if *while_down { WHILE_DOWN } else { 0 };
+            Some((DELETION | with_code | while_down, exit_code.unwrap_or(0)))
+        }
         EventKind::Oom | EventKind::OomKill(_) => None,
     }
 }
@@ -193,9 +198,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn event(id: u64, name: &[u8], exit_code: Option<Option<i32>>) -> Event {
+        let while_down = id.is_multiple_of(3);
         let kind = match exit_code {
             None => EventKind::ContainerCreation,
-            Some(exit_code) => EventKind::ContainerDeletion { exit_code },
+            Some(exit_code) => EventKind::ContainerDeletion {
+                exit_code,
+                while_down,
+            },
         };
         let container = ContainerName::from_bytes(name);
         let time = Timestamp(id.cast_signed() - 5);

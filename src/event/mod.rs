@@ -95,6 +95,9 @@ pub enum EventKind {
     ContainerDeletion {
         /// Exit code of its first process, if a runtime told.
         exit_code: Option<i32>,
+        /// It went while the monitor did not run. The event's time is when that was found: it went then at
+        /// the latest.
+        while_down: bool,
     },
     /// The event's container ran out of memory: it is the one whose limit was hit (the kernel's
     /// `oom_memcg`), or `/` if the node did.

@@ -25,6 +25,8 @@ struct Stored<'a> {
     kind: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    while_down: bool,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     kill: Option<Kill<'a>>,
 }
@@ -88,8 +90,17 @@ pub fn encode(event: &Event) -> Result<Vec<u8>, serde_json::Error> {
     let name = event.container.as_bytes();
     let (exit_code, kill) = match &event.kind {
         EventKind::ContainerCreation | EventKind::Oom => (None, None),
-        EventKind::ContainerDeletion { exit_code } => (*exit_code, None),
+        EventKind::ContainerDeletion { exit_code, .. } => (*exit_code, None),
         EventKind::OomKill(kill) => (None, Some(kill_as_stored(kill))),
+    };
+    let is_while_down = |kind: &EventKind| {
+        matches!(
+            kind,
+            EventKind::ContainerDeletion {
+                while_down: true,
+                ..
+            }
+        )
     };
     let stored = Stored {
         id: event.id,
@@ -101,6 +112,7 @@ pub fn encode(event: &Event) -> Result<Vec<u8>, serde_json::Error> {
         },
         kind: event.kind.event_type().as_str().into(),
         exit_code,
+        while_down: is_while_down(&event.kind),
         kill,
     };
     serde_json::to_vec(&stored)
@@ -127,6 +139,7 @@ pub fn decode(payload: &[u8]) -> Result<Event, DecodeError> {
         Some(EventType::ContainerCreation) => EventKind::ContainerCreation,
         Some(EventType::ContainerDeletion) => EventKind::ContainerDeletion {
             exit_code: stored.exit_code,
+            while_down: stored.while_down,
         },
         Some(EventType::Oom) => EventKind::Oom,
         Some(EventType::OomKill) => EventKind::OomKill(Arc::new(
@@ -240,7 +253,12 @@ mod tests {
         let kind = prop_oneof![
             Just(EventKind::ContainerCreation),
             Just(EventKind::Oom),
-            any::<Option<i32>>().prop_map(|exit_code| EventKind::ContainerDeletion { exit_code }),
+            any::<(Option<i32>, bool)>().prop_map(|(exit_code, while_down)| {
+                EventKind::ContainerDeletion {
+                    exit_code,
+                    while_down,
+                }
+            }),
             kill.prop_map(|(pid, text, group, number)| {
                 EventKind::OomKill(Arc::new(OomKill {
                     pid,
@@ -300,6 +318,7 @@ mod tests {
             container: ContainerName::from_request("/a\"b"),
             kind: EventKind::ContainerDeletion {
                 exit_code: Some(137),
+                while_down: false,
             },
         };
         const TEXT: &str = r#"{"id":7,"time":1,"noticed":2,"container":"/a\"b","type":"containerDeletion","exit_code":137}"#;

@@ -20,7 +20,7 @@ use crate::cache::{Derived, Limits, Range, Ring, Series, Summary};
 use crate::cgroup::container::{KeepOpen, Outcome};
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
-use crate::cgroup::{Cgroup, ContainerName, HierarchyId, ReadContext, Sample, Spec};
+use crate::cgroup::{Cgroup, ContainerName, HierarchyId, OomCounters, ReadContext, Sample, Spec};
 use crate::ledger::Figures;
 use crate::units::Timestamp;
 pub use governor::{Governor, Stretch};
@@ -35,6 +35,9 @@ const SPEC_REFRESH: Duration = Duration::from_secs(60);
 /// Requests that may wait for one poll of a container. More are answered from what there is.
 const MAX_WAITERS: usize = 1_024;
 
+/// Samples that are looked at for what there was before a kill: a poll or two may have come since.
+const SAMPLES_BEFORE_KILLS: usize = 8;
+
 /// Change to a container's directories, carried out before its next poll: the manager never waits
 /// for one that is under way.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ enum Pending {
     Attach(HierarchyId, u64),
     Detach(HierarchyId),
     Members,
-    Kills(u64),
+    Kills(OomCounters),
 }
 
 /// One container, from its first directory to its last. Another one of the same name is another
@@ -68,8 +71,8 @@ pub struct Handler {
     demand: Mutex<Demand>,
     removed: AtomicBool,
     oom_kills: AtomicU64,
-    /// The kernel's counter of them at the last look, plus one; 0 before the first.
-    oom_counter: AtomicU64,
+    /// The kernel's counters of them at the last look; `None` before the first.
+    oom_counter: Mutex<Option<OomCounters>>,
     /// Whether it was in the ledger of an earlier run, and its counter has not been looked at since.
     continued: AtomicBool,
     /// The most memory that a poll saw, bytes.
@@ -85,7 +88,7 @@ struct Reader {
     cgroup: Cgroup,
     interval: Duration,
     /// OOM kills that the kernel had counted at the last look; `None` before the first.
-    oom_kills: Option<u64>,
+    oom_kills: Option<OomCounters>,
     spec_read: Option<Instant>,
     never_polled: bool,
     quiet: Quiet,
@@ -133,7 +136,7 @@ pub(crate) struct Polled {
     /// When to poll next; `None` if the container has gone.
     pub next: Option<Duration>,
     /// OOM kills since the last look.
-    pub new_oom_kills: u64,
+    pub new_oom_kills: OomCounters,
     /// Whether this was the first look at their counter.
     pub first_count: bool,
     /// Whether the pulse alone was read.
@@ -156,7 +159,10 @@ impl Handler {
         interval: Duration,
     ) -> Self {
         let cgroup = Cgroup::new(new.name.clone(), Arc::clone(plan), Arc::clone(budget));
-        let oom_kills = (!new.preexisting).then_some(0);
+        let oom_kills = (!new.preexisting).then_some(OomCounters {
+            kills: 0,
+            groups: Some(0),
+        });
         Self {
             name: new.name,
             incarnation: new.incarnation,
@@ -180,7 +186,7 @@ impl Handler {
             demand: Mutex::default(),
             removed: AtomicBool::new(false),
             oom_kills: AtomicU64::new(0),
-            oom_counter: AtomicU64::new(0),
+            oom_counter: Mutex::default(),
             continued: AtomicBool::new(false),
             peak_seen: AtomicU64::new(0),
             ticket: AtomicU64::new(0),
@@ -242,6 +248,22 @@ impl Handler {
         self.oom_kills.load(Relaxed)
     }
 
+    /// How many tasks there were, and how much memory was used, before its counter of OOM kills rose to
+    /// `kills`.
+    pub(crate) fn before_kills(&self, kills: u64) -> (Option<u64>, Option<u64>) {
+        let newest = Range {
+            newest: Some(SAMPLES_BEFORE_KILLS),
+            ..Range::default()
+        };
+        let mut before = (None, None);
+        self.series(newest).for_each(|sample| {
+            if sample.memory_events_local.oom_kill < Some(kills) {
+                before = (sample.pids.current, sample.memory.usage_bytes);
+            }
+        });
+        before
+    }
+
     /// What it had used at the newest sample, and when that was taken; `None` before the first.
     pub fn figures(&self) -> Option<(Figures, Sample)> {
         let mut sample = Sample::default();
@@ -268,18 +290,19 @@ impl Handler {
         found.any(|(of, number)| Some(*of) == hierarchy && Some(*number) == inode)
     }
 
-    /// The kernel's counter of OOM kills in it at the last look, those before its time included.
-    pub(crate) fn oom_counter(&self) -> Option<u64> {
-        self.oom_counter.load(Relaxed).checked_sub(1)
+    /// The kernel's counters of OOM kills in it at the last look, those before its time included.
+    pub(crate) fn oom_counter(&self) -> Option<OomCounters> {
+        *self.oom_counter.lock()
     }
 
-    /// Says what its counter of OOM kills was when it was last told of: only what comes on top is new.
-    pub(crate) fn assume_oom_counter(&self, counted: u64) {
+    /// Says what its counters of OOM kills were when they were last told of: only what comes on top is
+    /// new.
+    pub(crate) fn assume_oom_counter(&self, counted: OomCounters) {
         self.pending.lock().push(Pending::Kills(counted));
     }
 
     /// The same, of an earlier run of the monitor: what comes on top happened while there was none.
-    pub(crate) fn continue_oom_counter(&self, counted: u64) {
+    pub(crate) fn continue_oom_counter(&self, counted: OomCounters) {
         self.assume_oom_counter(counted);
         self.continued.store(true, Relaxed);
     }
@@ -412,8 +435,8 @@ impl Handler {
                 polled.idle = !changed;
                 let used = sample.memory.usage_bytes.unwrap_or(0);
                 self.peak_seen.fetch_max(used, Relaxed);
-                polled.new_oom_kills =
-                    reader.new_oom_kills(self, sample.memory_events_local.oom_kill);
+                let counted = OomCounters::of(&sample.memory_events_local);
+                (polled.first_count, polled.new_oom_kills) = reader.new_oom_kills(self, counted);
             }
         }
         let keep = match () {
@@ -466,8 +489,7 @@ impl Handler {
         }
         reader.take_over(self);
         let counted = reader.cgroup.read_oom_kills(context);
-        polled.first_count = self.oom_counter().is_none();
-        polled.new_oom_kills = reader.new_oom_kills(self, counted);
+        (polled.first_count, polled.new_oom_kills) = reader.new_oom_kills(self, counted);
         drop(reader);
         polled.missed = std::mem::take(&mut self.demand.lock().missed);
         polled
@@ -529,13 +551,20 @@ impl Reader {
         }
     }
 
-    fn new_oom_kills(&mut self, handler: &Handler, counted: Option<u64>) -> u64 {
-        let Some(counted) = counted else { return 0 };
-        handler
-            .oom_counter
-            .store(counted.saturating_add(1), Relaxed);
+    /// Whether this is the first look at them, and what is new.
+    fn new_oom_kills(
+        &mut self,
+        handler: &Handler,
+        counted: Option<OomCounters>,
+    ) -> (bool, OomCounters) {
+        let Some(counted) = counted else {
+            return (false, OomCounters::default());
+        };
+        // A sample may have what was read some time ago: the kernel never counts down.
+        let counted = self.oom_kills.map_or(counted, |before| before.max(counted));
+        let first = handler.oom_counter.lock().replace(counted).is_none();
         let before = self.oom_kills.replace(counted);
-        before.map_or(0, |before| counted.saturating_sub(before))
+        (first, counted.since(before.unwrap_or(counted)))
     }
 
     /// Gives back all descriptors.

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{Handler, Housekeeping, Stretch};
 use crate::cgroup::network::NetworkNamespaces;
-use crate::cgroup::{ReadContext, Sample};
+use crate::cgroup::{OomCounters, ReadContext, Sample};
 use crate::self_metrics::SelfMetrics;
 
 /// Polls are due at multiples of this, so that a thread wakes for many and not for each.
@@ -44,7 +44,7 @@ const MIN_TIDY: usize = 1_024;
 
 /// Called with a container and the OOM kills that its counters newly tell, and at the first look at
 /// them whatever they tell.
-pub type OomKillsCounted = Arc<dyn Fn(&Arc<Handler>, u64) + Send + Sync>;
+pub type OomKillsCounted = Arc<dyn Fn(&Arc<Handler>, OomCounters) + Send + Sync>;
 
 /// What all sampler threads share.
 struct Shared {
@@ -375,7 +375,7 @@ impl Shared {
                 .urgent
                 .push_back((Arc::clone(handler), job));
         }
-        if polled.new_oom_kills > 0 || polled.first_count {
+        if !polled.new_oom_kills.is_zero() || polled.first_count {
             (self.on_oom_kills)(handler, polled.new_oom_kills);
         }
     }

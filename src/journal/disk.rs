@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::frame::HEADER_BYTES;
 use super::queue::Queued;
@@ -50,6 +51,8 @@ pub(super) struct Disk {
     /// Why nothing can be written before a restart.
     unusable: Option<String>,
     metrics: Arc<crate::self_metrics::SelfMetrics>,
+    /// The last record in the segment that goes when another is needed; 0 if none need go.
+    endangered: Arc<AtomicU64>,
     put: Put,
 }
 
@@ -111,6 +114,7 @@ impl Disk {
             older: read.segments.iter().cloned().collect(),
             unusable: None,
             metrics,
+            endangered: Arc::default(),
             put: Box::new(|mut file, bytes| file.write(bytes)),
         };
         if disk.lock.is_some()
@@ -297,7 +301,19 @@ impl Disk {
             other => other?,
         };
         self.current = Some((Arc::new(file), segment));
+        if total + 2 * limit > self.max_bytes && !self.older.is_empty() {
+            let next = self
+                .older
+                .get(1)
+                .map_or(first, |segment| segment.first_sequence);
+            self.endangered.store(next.saturating_sub(1), Relaxed);
+        }
         Ok(finished)
+    }
+
+    /// The last record in the segment that is dropped next; 0 if none need be.
+    pub(super) fn endangered(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.endangered)
     }
 
     fn lock_again(&mut self) -> io::Result<()> {

@@ -44,6 +44,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -162,6 +163,7 @@ pub enum OpenError {
 pub struct Journal {
     shared: Arc<Shared>,
     epoch: Epoch,
+    endangered: Arc<AtomicU64>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -236,12 +238,14 @@ impl Journal {
             disk.give_up(why);
         }
         metrics.journal.state.set(JournalState::Writing as u64);
+        let endangered = disk.endangered();
         let queue = Queue::new(read.last_sequence);
         let shared = Arc::new(Shared::new(queue, options, metrics));
         let threads = Threads::spawn(&shared, change(disk)).map_err(OpenError::Thread)?;
         let mut journal = Self {
             shared,
             epoch,
+            endangered,
             threads: Mutex::new(Some(threads)),
         };
         // Known before anything is shown: the disk takes this or it does not.
@@ -276,6 +280,12 @@ impl Journal {
     /// All records up to this sequence may be shown.
     pub fn settled(&self) -> u64 {
         self.shared.state.lock().queue.settled()
+    }
+
+    /// Records up to this one are in the segment that is dropped next: what is to be kept is to be appended
+    /// again. 0 while there is room for another segment.
+    pub fn endangered(&self) -> u64 {
+        self.endangered.load(Relaxed)
     }
 
     /// The token of the event numbers of this life.

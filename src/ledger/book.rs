@@ -8,7 +8,7 @@ use super::figures::{Figures, Finality};
 use super::kill::{KillSource, OomRecord};
 use super::life::{Exit, Identity, LedgerRequest, Life, Which};
 use super::stored;
-use crate::cgroup::ContainerName;
+use crate::cgroup::{ContainerName, OomCounters};
 use crate::units::Timestamp;
 
 /// What the ledger may hold of lives that have ended.
@@ -68,25 +68,25 @@ pub struct Workload {
 #[derive(Debug)]
 pub(super) struct Book {
     limits: LedgerLimits,
-    living: BTreeMap<ContainerName, Life>,
+    pub(super) living: BTreeMap<ContainerName, Life>,
     /// By end.
-    ended: VecDeque<Life>,
+    pub(super) ended: VecDeque<Life>,
     /// How many of them bear a name: a container made is looked for among them, and most names are new.
     names: HashMap<ContainerName, u32>,
-    bytes: usize,
+    pub(super) bytes: usize,
     evicted: u64,
     totals: HashMap<Arc<str>, Totals>,
-    last_life: u64,
+    pub(super) last_life: u64,
     last_kill: u64,
     /// Lives of an earlier run that had not ended then, by number.
-    unmet: BTreeMap<u64, Life>,
+    pub(super) unmet: BTreeMap<u64, Life>,
     /// Where lives that change are put down, if anywhere.
-    outbox: Option<Outbox>,
+    pub(super) outbox: Option<Outbox>,
 }
 
 /// Lives as records of the journal, on their way there.
 #[derive(Debug, Default)]
-struct Outbox {
+pub(super) struct Outbox {
     boot: Option<String>,
     records: Vec<Vec<u8>>,
 }
@@ -100,9 +100,16 @@ impl Outbox {
     }
 }
 
-fn put(outbox: &mut Option<Outbox>, life: &Life) {
+pub(super) fn put(outbox: &mut Option<Outbox>, life: &Life) {
     if let Some(outbox) = outbox {
         outbox.put(life);
+    }
+}
+
+pub(super) fn count_on(life: &mut Life, kills: u64, groups: u64) {
+    if let Some(counted) = &mut life.oom_counter {
+        counted.kills += kills;
+        counted.groups = counted.groups.map(|before| before + groups);
     }
 }
 
@@ -139,38 +146,20 @@ impl Book {
         self.bytes
     }
 
-    /// Gives the kernel's count of OOM kills that is in a life that is continued.
     pub(super) fn begin(
         &mut self,
         which: Which,
         started: Timestamp,
         preexisting: bool,
         directory: Option<(u8, u64)>,
-    ) -> Option<u64> {
-        let known = self.unmet.values().find(|life| {
-            let same = directory.is_some_and(|of| life.directories.contains(&of));
-            preexisting && same && life.which.name == which.name
-        });
-        if let Some(number) = known.map(|life| life.number)
-            && let Some(mut life) = self.unmet.remove(&number)
-        {
-            life.which = which;
-            // Kills that only the log had told are in the counter by now.
-            let logged = life
-                .kills
-                .iter()
-                .filter(|(_, kill)| kill.source == KillSource::Log);
-            let logged = logged.count() as u64;
-            life.oom_counter = life.oom_counter.map(|counted| counted + logged);
-            let counted = life.oom_counter;
-            put(&mut self.outbox, &life);
-            self.living.insert(life.which.name.clone(), life);
-            return counted;
-        }
+    ) {
         self.last_life += 1;
         let mut life = Life::new(self.last_life, which, started, preexisting);
         life.directories.extend(directory);
-        life.oom_counter = (!preexisting).then_some(0);
+        life.oom_counter = (!preexisting).then_some(OomCounters {
+            kills: 0,
+            groups: Some(0),
+        });
         let totals = self.totals_of(life.workload());
         totals.lives += 1;
         totals.living += 1;
@@ -180,81 +169,27 @@ impl Book {
             self.close(before, started, Figures::default(), Finality::default());
         }
         self.shrink_totals();
-        None
     }
 
     /// A container has another directory.
     pub(super) fn attached(&mut self, which: &Which, directory: (u8, u64)) {
         self.change(which, |life| {
             let is_new = !life.directories.contains(&directory);
-            life.directories.push(directory);
+            life.directories.extend(is_new.then_some(directory));
             is_new
         });
     }
 
     /// The kernel's counter of OOM kills was read for the first time in a container that was there
     /// before: what it has is none of ours.
-    pub(super) fn counter_begins(&mut self, which: &Which, counted: u64) {
+    pub(super) fn counter_begins(&mut self, which: &Which, counted: OomCounters) {
         self.change(which, |life| {
-            let is_new = life.oom_counter.is_none();
-            life.oom_counter.get_or_insert(counted);
-            is_new
+            let before = life.oom_counter;
+            let known = life.oom_counter.get_or_insert(counted);
+            // One that the kernel, or the cgauge before, did not count.
+            known.groups = known.groups.or(counted.groups);
+            life.oom_counter != before
         });
-    }
-
-    /// What there was at start is known: lives of an earlier run that were not met again are over.
-    pub(super) fn all_met(&mut self, now: Timestamp) {
-        for (_, mut life) in std::mem::take(&mut self.unmet) {
-            life.end_unseen = true;
-            let (figures, finality) = (life.figures, life.finality);
-            self.close(life, now, figures, finality);
-        }
-    }
-
-    /// Takes up a record of an earlier run.
-    pub(super) fn restore(&mut self, mut life: Life, boot: Option<&str>, present: Option<&str>) {
-        self.last_life = self.last_life.max(life.number);
-        let before = self.unmet.remove(&life.number);
-        let again = match before {
-            Some(_) => None,
-            // Mostly the one that came last, if it is one.
-            None => {
-                let mut ended = self.ended.iter().rposition(|of| of.number == life.number);
-                let old = ended.take().and_then(|at| self.ended.remove(at));
-                old.inspect(|old| self.forget_name(&old.which.name))
-            }
-        };
-        if let Some(old) = before.as_ref().or(again.as_ref()) {
-            let is_over = old.ended.is_some();
-            let (kills, cpu) = (old.oom_kills, old.figures.cpu_ns.unwrap_or(0));
-            let bytes = old.bytes();
-            let totals = self.totals_of(old.workload());
-            totals.lives = totals.lives.saturating_sub(1);
-            totals.living = totals.living.saturating_sub(u64::from(!is_over));
-            totals.oom_kills = totals.oom_kills.saturating_sub(kills);
-            if is_over {
-                totals.cpu_ns = totals.cpu_ns.saturating_sub(cpu);
-                self.bytes = self.bytes.saturating_sub(bytes);
-            }
-        }
-        let totals = self.totals_of(life.workload());
-        totals.lives += 1;
-        totals.living += 1;
-        totals.oom_kills += life.oom_kills;
-        totals.newest = totals.newest.max(life.ended.unwrap_or(life.started));
-        match life.ended {
-            Some(ended) => {
-                let (figures, finality) = (life.figures, life.finality);
-                self.close(life, ended, figures, finality);
-            }
-            None => {
-                // Inodes of another boot say nothing.
-                if boot.is_none() || boot != present {
-                    life.directories.clear();
-                }
-                self.unmet.insert(life.number, life);
-            }
-        }
     }
 
     /// From now on, lives that change are put down.
@@ -288,7 +223,13 @@ impl Book {
         }
     }
 
-    fn close(&mut self, mut life: Life, ended: Timestamp, figures: Figures, finality: Finality) {
+    pub(super) fn close(
+        &mut self,
+        mut life: Life,
+        ended: Timestamp,
+        figures: Figures,
+        finality: Finality,
+    ) {
         life.ended = Some(ended);
         life.figures = figures;
         life.finality = finality;
@@ -307,7 +248,7 @@ impl Book {
         self.ended.push_back(life);
     }
 
-    fn forget_name(&mut self, name: &ContainerName) {
+    pub(super) fn forget_name(&mut self, name: &ContainerName) {
         if let Some(number) = self.names.get_mut(name) {
             *number -= 1;
             if *number == 0 {
@@ -383,7 +324,7 @@ impl Book {
             let record = record.clone();
             self.change(which, |life| {
                 let counted = record.source != KillSource::Log;
-                life.oom_counter = (life.oom_counter).map(|sum| sum + u64::from(counted));
+                count_on(life, u64::from(counted), 0);
                 life.add_kill(number, record);
                 workload = Some(life.workload());
                 true
@@ -438,20 +379,28 @@ impl Book {
         let Some((at, life)) = found else { return };
         let (is_over, before) = (life.ended.is_some(), life.bytes());
         if let Some((_, kill)) = life.kills.get_mut(at) {
-            if kill.source == KillSource::Log {
-                life.oom_counter = life.oom_counter.map(|counted| counted + 1);
-            }
+            let only_logged = kill.source == KillSource::Log;
             kill.source = KillSource::Both;
             if let Some(better) = better {
                 kill.when = better.when;
                 kill.limit_of.clone_from(&better.limit_of);
                 kill.told.clone_from(&better.told);
             }
+            count_on(life, u64::from(only_logged), 0);
         }
         put(&mut self.outbox, life);
         if is_over {
             self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
         }
+    }
+
+    /// The kernel's counters of a life have what is no further kill: one that was counted twice, a group
+    /// that went down.
+    pub(super) fn counted_beside(&mut self, which: &Which, counted: OomCounters) {
+        self.change(which, |life| {
+            count_on(life, counted.kills, counted.groups.unwrap_or(0));
+            life.oom_counter.is_some()
+        });
     }
 
     /// Changes a life, wherever it is; `change` says whether that is to be put down.
@@ -503,7 +452,7 @@ impl Book {
     }
 
     /// A kill or an end brings a workload's totals into being, too: it may have been let go.
-    fn totals_of(&mut self, workload: Arc<str>) -> &mut Totals {
+    pub(super) fn totals_of(&mut self, workload: Arc<str>) -> &mut Totals {
         self.totals.entry(workload).or_default()
     }
 

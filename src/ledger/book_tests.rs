@@ -301,9 +301,16 @@ fn a_later_run_goes_on_where_the_earlier_one_was_ended() {
 
     let mut second = next_run(&mut first);
     // The counter has the kill that only the log had told, too.
-    let counted = second.begin(which("/stays", 9), at(0), true, Some((1, 7)));
-    assert_eq!(counted, Some(2));
-    second.all_met(at(10));
+    let name = ContainerName::from_request("/stays");
+    let unmet = second.unmet(Some(&name));
+    assert_eq!(unmet[0].directories, [(0, 2), (1, 7)]);
+    let counted = second.resume(unmet[0].number, which("/stays", 9));
+    let groups = Some(0);
+    assert_eq!(counted, Some(OomCounters { kills: 2, groups }));
+    let unmet = second.unmet(None);
+    assert_eq!(unmet.len(), 1);
+    assert!(second.gone(unmet[0].number, at(10)));
+    assert!(!second.gone(unmet[0].number, at(10)), "once");
     let lives = second.lives(&LedgerRequest::default());
     let told: Vec<_> = lives
         .iter()
@@ -351,11 +358,10 @@ fn a_directory_of_another_boot_is_another() {
         let (life, boot) = stored::decode(&record).unwrap();
         second.restore(life, boot.as_deref(), Some("another"));
     }
-    assert_eq!(
-        second.begin(which("/a", 1), at(9), true, Some((0, 5))),
-        None
-    );
-    second.all_met(at(9));
+    let unmet = second.unmet(None);
+    assert_eq!(unmet[0].directories, []);
+    second.gone(unmet[0].number, at(9));
+    second.begin(which("/a", 1), at(9), true, Some((0, 5)));
     assert_eq!(second.lives(&LedgerRequest::default()).len(), 2);
     assert_eq!(second.totals()[0].totals.lives, 2);
 }

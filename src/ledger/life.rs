@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::figures::{Figures, Finality};
 use super::kill::OomRecord;
 use super::stored::OF_EARLIER_RUN;
-use crate::cgroup::ContainerName;
+use crate::cgroup::{ContainerName, OomCounters};
 use crate::units::Timestamp;
 
 /// Which container: a name may have been that of many.
@@ -85,8 +85,8 @@ pub struct Life {
     pub kills: Vec<(u64, OomRecord)>,
     /// Its directories: hierarchy and inode. By them a later run knows it again.
     pub directories: Vec<(u8, u64)>,
-    /// What the kernel's counter of OOM kills in it is, as far as that is in the kills here.
-    pub oom_counter: Option<u64>,
+    /// What the kernel's counters of OOM kills in it are, as far as that is in the kills here.
+    pub oom_counter: Option<OomCounters>,
 }
 
 impl Life {

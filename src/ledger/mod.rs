@@ -11,27 +11,30 @@
 //! | `figures` | its final figures, and how final they are |
 //! | `kill` | one OOM kill |
 //! | `book` | pure: all lives and totals, and their bounds |
+//! | `earlier` | pure: lives of an earlier run |
 //! | `stored` | a life as a record of the journal |
 
 pub mod life;
 pub mod figures;
 pub mod kill;
 mod book;
+pub mod earlier;
 mod stored;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 pub use book::{LedgerLimits, Totals, Workload};
+pub use earlier::Unmet;
 pub use figures::{Figures, Finality, LastRead};
 pub use kill::{KillSource, OomRecord};
 pub use life::{Exit, Identity, LedgerRequest, Life, Which};
 
-use crate::cgroup::{ContainerName, HierarchyId};
+use crate::cgroup::{ContainerName, HierarchyId, OomCounters};
 use crate::journal::{Journal, Kind, Record};
 use crate::self_metrics::SelfMetrics;
 use crate::units::Timestamp;
@@ -50,6 +53,8 @@ pub struct Ledger {
     journal: OnceLock<Arc<Journal>>,
     /// The newest record in it.
     written: AtomicU64,
+    /// Up to which record of the journal what is about to be dropped has been written again.
+    rewritten_for: AtomicU64,
     metrics: Arc<SelfMetrics>,
 }
 
@@ -60,6 +65,7 @@ impl Ledger {
             book: Mutex::new(Book::new(limits)),
             journal: OnceLock::new(),
             written: AtomicU64::new(0),
+            rewritten_for: AtomicU64::new(0),
             metrics,
         }
     }
@@ -82,18 +88,16 @@ impl Ledger {
     }
 
     /// A container is there, with its first directory. `preexisting` says that it was before the
-    /// monitor: what its counters have by then is none of the ledger's, unless an earlier run had it in
-    /// its ledger. Then its life goes on, and what the kernel's counter of OOM kills was by then is
-    /// given.
+    /// monitor: what its counters have by then is none of the ledger's.
     pub fn begin(
         &self,
         which: Which,
         started: Timestamp,
         preexisting: bool,
         directory: Option<(HierarchyId, u64)>,
-    ) -> Option<u64> {
+    ) {
         let directory = directory.map(|(hierarchy, inode)| (hierarchy.0, inode));
-        self.write(|book| book.begin(which, started, preexisting, directory))
+        self.write(|book| book.begin(which, started, preexisting, directory));
     }
 
     /// A container has another directory.
@@ -101,15 +105,26 @@ impl Ledger {
         self.write(|book| book.attached(which, (hierarchy.0, inode)));
     }
 
-    /// The kernel's counter of OOM kills in a container that was there before the monitor, at the first
+    /// The kernel's counters of OOM kills in a container that was there before the monitor, at the first
     /// look.
-    pub fn counter_begins(&self, which: &Which, counted: u64) {
+    pub fn counter_begins(&self, which: &Which, counted: OomCounters) {
         self.write(|book| book.counter_begins(which, counted));
     }
 
-    /// All that was there at start is known: what an earlier run knew and is not there has ended.
-    pub fn all_met(&self, now: Timestamp) {
-        self.write(|book| book.all_met(now));
+    /// Lives of an earlier run that are neither known to go on nor to be over: of one name, or of all.
+    pub fn unmet(&self, name: Option<&ContainerName>) -> Vec<Unmet> {
+        self.book.lock().unmet(name)
+    }
+
+    /// A life of an earlier run goes on, as `which`. Gives what the kernel's counters of OOM kills were
+    /// when it was last written down, if that is known.
+    pub fn resume(&self, number: u64, which: Which) -> Option<OomCounters> {
+        self.write(|book| book.resume(number, which))
+    }
+
+    /// A life of an earlier run was over by `now`. False if it is not one of those.
+    pub fn gone(&self, number: u64, now: Timestamp) -> bool {
+        self.write(|book| book.gone(number, now))
     }
 
     /// Takes a record of the journal of an earlier run, of whatever kind. Before anything else.
@@ -170,6 +185,12 @@ impl Ledger {
         self.write(|book| book.confirm(number, better));
     }
 
+    /// The kernel's counters of a container have what is no further kill: a kill that was counted twice,
+    /// a group that went down.
+    pub fn counted_beside(&self, which: &Which, counted: OomCounters) {
+        self.write(|book| book.counted_beside(which, counted));
+    }
+
     /// How a container's first process ended.
     pub fn exited(&self, which: &Which, exit: Exit) {
         self.write(|book| book.exited(which, exit));
@@ -183,7 +204,14 @@ impl Ledger {
 
     /// Lets go of what is too old. To be called about once a second.
     pub fn tick(&self, now: Timestamp) {
-        self.write(|book| book.expire(now));
+        let endangered = self.journal.get().map_or(0, |journal| journal.endangered());
+        let is_new = self.rewritten_for.swap(endangered, Relaxed) < endangered;
+        self.write(|book| {
+            book.expire(now);
+            if is_new {
+                book.put_living();
+            }
+        });
     }
 
     /// The lives that are asked for, newest first.

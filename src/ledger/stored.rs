@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::{Figures, Finality, LastRead};
 use super::kill::{KillSource, OomRecord};
 use super::life::{Exit, Identity, Life, Which};
-use crate::cgroup::ContainerName;
+use crate::cgroup::{ContainerName, OomCounters};
 use crate::event::stored::{Kill, kill_as_stored, kill_from_stored};
 use crate::units::Timestamp;
 
@@ -49,6 +49,8 @@ struct Stored<'a> {
     directories: Vec<(u8, u64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oom_counter: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oom_group_counter: Option<u64>,
 }
 
 /// A name is text, but for one that is not UTF-8.
@@ -149,7 +151,8 @@ pub(super) fn encode(life: &Life, boot: Option<&str>) -> Result<Vec<u8>, serde_j
         } else {
             life.directories.clone()
         },
-        oom_counter: life.oom_counter,
+        oom_counter: life.oom_counter.map(|counted| counted.kills),
+        oom_group_counter: life.oom_counter.and_then(|counted| counted.groups),
     })
 }
 
@@ -219,7 +222,10 @@ pub(super) fn decode(payload: &[u8]) -> Result<(Life, Option<String>), serde_jso
         })
         .collect();
     life.directories = stored.directories;
-    life.oom_counter = stored.oom_counter;
+    life.oom_counter = stored.oom_counter.map(|kills| OomCounters {
+        kills,
+        groups: stored.oom_group_counter,
+    });
     Ok((life, stored.boot))
 }
 
@@ -242,7 +248,10 @@ mod tests {
             ..Identity::default()
         }));
         life.directories = vec![(2, 77)];
-        life.oom_counter = Some(4);
+        life.oom_counter = Some(OomCounters {
+            kills: 4,
+            groups: Some(1),
+        });
         let told = OomKill {
             pid: Some(3),
             process_name: Some("a\u{fffd} b".into()),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Registry;
-use super::oom::{Kill, Logged, OomMatcher, Place, Verdict};
-use crate::cgroup::{ContainerName, Hierarchies};
+use super::oom::{Counted, Kill, Logged, OomMatcher, Place, Verdict};
+use crate::cgroup::{ContainerName, Hierarchies, OomCounters};
 use crate::event::{EventBus, EventKind, OomKill};
 use crate::handler::Handler;
 use crate::ledger::{KillSource, Ledger, OomRecord, Which};
@@ -47,30 +47,35 @@ impl OomDesk {
         }
     }
 
-    /// A container's counter has grown by `number`.
-    pub fn counted(&self, handler: &Handler, number: u64) {
+    /// A container's counters have grown by `new`.
+    pub fn counted(&self, handler: &Handler, new: OomCounters) {
         let which = Which {
             name: handler.name().clone(),
             incarnation: handler.incarnation(),
         };
-        if let Some(counted) = handler.oom_counter() {
-            self.ledger.counter_begins(&which, counted);
-        }
-        if number == 0 {
+        let Some(counted) = handler.oom_counter() else {
+            return;
+        };
+        self.ledger.counter_begins(&which, counted);
+        if new.is_zero() {
             handler.take_continued();
             return;
         }
+        let (tasks, memory_bytes) = handler.before_kills(counted.kills);
         // The log is read from our own beginning: it does not tell of those before.
         let while_down = handler.take_continued();
         let followed = self.metrics.kmsg_state() == KmsgState::Following && !while_down;
-        let verdicts = self.matcher.lock().counted(
-            handler.name(),
-            handler.incarnation(),
-            number,
-            followed,
-            (Instant::now(), Timestamp::now()),
-        );
-        self.carry_out(verdicts, while_down);
+        let counted = Counted {
+            name: handler.name(),
+            incarnation: handler.incarnation(),
+            counters: new,
+            tasks,
+            memory_bytes,
+            while_down,
+            read: Timestamp::now(),
+        };
+        let verdicts = (self.matcher.lock()).counted(&counted, followed, Instant::now());
+        self.carry_out(verdicts);
     }
 
     /// The kernel log told of a kill; `seen_in` is where procfs still showed the victim, if the log
@@ -107,11 +112,12 @@ impl OomDesk {
             limit_of: limit_of.unwrap_or_else(ContainerName::root),
         };
         if again {
-            self.matcher.lock().again(logged, Instant::now());
+            let verdicts = self.matcher.lock().again(logged, Instant::now());
+            self.carry_out(verdicts);
             return look_at;
         }
         let verdict = self.matcher.lock().logged(logged, Instant::now());
-        self.carry_out(verdict, false);
+        self.carry_out(verdict);
         look_at
     }
 
@@ -123,13 +129,17 @@ impl OomDesk {
     /// Tells what has waited long enough.
     pub(super) fn tick(&self, now: Instant) {
         let verdicts = self.matcher.lock().overdue(now);
-        self.carry_out(verdicts, false);
+        self.carry_out(verdicts);
     }
 
-    fn carry_out(&self, verdicts: impl IntoIterator<Item = Verdict>, while_down: bool) {
+    fn carry_out(&self, verdicts: impl IntoIterator<Item = Verdict>) {
         for verdict in verdicts {
             match verdict {
-                Verdict::New(kill) => self.publish(kill, while_down),
+                Verdict::New(kill) => self.publish(kill),
+                Verdict::Beside(name, incarnation, counted) => {
+                    let which = Which { name, incarnation };
+                    self.ledger.counted_beside(&which, counted);
+                }
                 Verdict::Confirmed(number, None) => self.ledger.confirm(number, None),
                 Verdict::Confirmed(number, Some(logged)) => {
                     // Who it was is known late: the event is told already, the record is completed.
@@ -148,7 +158,7 @@ impl OomDesk {
         }
     }
 
-    fn publish(&self, kill: Kill, while_down: bool) {
+    fn publish(&self, kill: Kill) {
         let Kill {
             number,
             when,
@@ -156,6 +166,7 @@ impl OomDesk {
             incarnation,
             told,
             counted,
+            while_down,
         } = kill;
         let handler = self.registry.get(&victim).filter(|handler| {
             incarnation.is_none_or(|incarnation| incarnation == handler.incarnation())

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod oom;
+mod oom_group;
 pub mod desk;
 pub mod exits;
 pub mod registry;
@@ -24,7 +25,7 @@ use self::thrift::Thrift;
 use crate::cache::Limits;
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
-use crate::cgroup::{ContainerName, HierarchyId};
+use crate::cgroup::{ContainerName, HierarchyId, OomCounters};
 use crate::event::{EventBus, EventKind};
 use crate::handler::{Handler, NewHandler, Sampler};
 use crate::ledger::{Ledger, Which};
@@ -155,7 +156,7 @@ struct Task {
     leaving: VecDeque<(Instant, Timestamp, Arc<Handler>)>,
     /// Directories that have gone a moment ago, with the OOM kills that their counters had: a renamed
     /// one comes back.
-    moved: VecDeque<(HierarchyId, u64, u64)>,
+    moved: VecDeque<(HierarchyId, u64, OomCounters)>,
     /// When all counters of OOM kills were last asked for, and whether that is to be done again.
     swept: Option<Instant>,
     sweep: bool,
@@ -280,7 +281,7 @@ impl Task {
             }
             SourceEvent::File(name, change) => self.file_changed(&name, change),
             SourceEvent::Listed => {
-                self.parts.ledger.all_met(Timestamp::now());
+                self.find_gone(None, Timestamp::now());
                 self.listed.send_replace(true);
             }
             SourceEvent::OomKill(kill, seen_in) => {
@@ -315,28 +316,50 @@ impl Task {
         }
     }
 
-    fn note_moved(&mut self, hierarchy: HierarchyId, inode: u64, counted: u64) {
+    fn note_moved(&mut self, hierarchy: HierarchyId, inode: u64, counted: OomCounters) {
         if self.moved.len() >= MAX_MOVED {
             self.moved.pop_front();
         }
         self.moved.push_back((hierarchy, inode, counted));
     }
 
+    /// Tells of containers of an earlier run that are not there any more: of one name, or of all; `at_latest`
+    /// they had gone. Gives one that still is there.
+    fn find_gone(&self, name: Option<&ContainerName>, at_latest: Timestamp) -> Option<u64> {
+        let mut still_there = None;
+        for unmet in self.parts.ledger.unmet(name) {
+            if restore::is_there(&unmet, &self.parts.plan.hierarchies) {
+                still_there = Some(unmet.number);
+                continue;
+            }
+            if self.parts.ledger.gone(unmet.number, at_latest) {
+                let kind = EventKind::ContainerDeletion {
+                    exit_code: None,
+                    while_down: true,
+                };
+                self.parts.bus.publish(at_latest, unmet.name, kind);
+            }
+        }
+        still_there
+    }
+
     fn added(&self, directory: Directory) {
         if !self.parts.accept.accepts(&directory.name) {
             return;
         }
-        let preexisting = !*self.listed.borrow();
+        let ledger = &self.parts.ledger;
         // Another of this name was there: when this one was made decides what is told of which.
-        let again = self
-            .parts
-            .ledger
-            .which_at(&directory.name, Timestamp::now());
-        let noticed = if preexisting || again.is_some() {
+        let again = ledger.which_at(&directory.name, Timestamp::now());
+        let earlier = !ledger.unmet(Some(&directory.name)).is_empty();
+        let listed = *self.listed.borrow();
+        let noticed = if !listed || again.is_some() || earlier {
             self.made_at(&directory).min(Timestamp::now())
         } else {
             Timestamp::now()
         };
+        // One that an earlier run had told of goes on; others of its name are over.
+        let known = self.find_gone(Some(&directory.name), noticed);
+        let preexisting = known.is_some() || !listed;
         let name = directory.name.clone();
         let incarnation = directory.incarnation;
         let polled = !(self.parts.skip_root && name.is_root());
@@ -359,8 +382,16 @@ impl Task {
         self.attach(&handler, &directory);
         let (ledger, of) = (&self.parts.ledger, which(&handler));
         let first = directory.inode.map(|inode| (directory.hierarchy, inode));
-        if let Some(counted) = ledger.begin(of, noticed, preexisting, first) {
-            handler.continue_oom_counter(counted);
+        match known {
+            Some(number) => {
+                if let Some(counted) = ledger.resume(number, of.clone()) {
+                    handler.continue_oom_counter(counted);
+                }
+                if let Some(first) = first {
+                    ledger.attached(&of, first);
+                }
+            }
+            None => ledger.begin(of, noticed, preexisting, first),
         }
         if let Some(old) = self.registry.insert(Arc::clone(&handler)) {
             // The tree removes before it adds; should it ever not, no handler is left behind.
@@ -377,9 +408,10 @@ impl Task {
         } else {
             Timestamp::now()
         };
-        self.parts
-            .bus
-            .publish(told, name.clone(), EventKind::ContainerCreation);
+        if known.is_none() {
+            let kind = EventKind::ContainerCreation;
+            self.parts.bus.publish(told, name.clone(), kind);
+        }
         if polled {
             self.sampler.add(&handler);
         }
@@ -412,7 +444,10 @@ impl Task {
             .metrics
             .containers
             .set(self.registry.len() as u64);
-        let kind = EventKind::ContainerDeletion { exit_code: None };
+        let kind = EventKind::ContainerDeletion {
+            exit_code: None,
+            while_down: false,
+        };
         self.parts.bus.publish(ended, name.clone(), kind);
     }
 

@@ -12,11 +12,14 @@
 //! The log does not always say where the victim was: for further victims of a group kill it names the
 //! cgroup that has `memory.oom.group`, and past ten reports in five seconds it names none. Such a kill
 //! waits for the counter that it belongs to.
+//!
+//! What the kernel counts twice is told once: see `oom_group`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cgroup::ContainerName;
+use super::oom_group::{Groups, Of};
+use crate::cgroup::{ContainerName, OomCounters};
 use crate::event::OomKill;
 use crate::units::Timestamp;
 
@@ -25,7 +28,7 @@ pub const WAIT: Duration = Duration::from_secs(1);
 
 /// How long a kill that was told may be confirmed afterwards: longer than the longest housekeeping
 /// interval by default.
-const WAIT_FOR_CONFIRMATION: Duration = Duration::from_secs(150);
+pub(super) const WAIT_FOR_CONFIRMATION: Duration = Duration::from_secs(150);
 
 /// As long for a container that is not known yet, or no more: one on its way here is polled at once,
 /// and the next of the same name must not be taken for it.
@@ -39,7 +42,7 @@ const COUNTED_BEFORE_LOGGED: Duration = Duration::from_millis(100);
 const MAX_AT_ONCE: usize = 1_000;
 
 /// The most kills that are held either way; the oldest give way.
-const MAX_HELD: usize = 10_000;
+pub(super) const MAX_HELD: usize = 10_000;
 
 /// The number of a kill that is none.
 const NOBODY: u64 = u64::MAX;
@@ -70,6 +73,25 @@ pub struct Logged {
     pub limit_of: ContainerName,
 }
 
+/// What a look at the kernel's counters of a container told.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'a> {
+    /// The container.
+    pub name: &'a ContainerName,
+    /// Which of that name.
+    pub incarnation: u64,
+    /// By how much they have grown.
+    pub counters: OomCounters,
+    /// Tasks in it before.
+    pub tasks: Option<u64>,
+    /// Memory used before.
+    pub memory_bytes: Option<u64>,
+    /// Whether it may have happened before the monitor was there.
+    pub while_down: bool,
+    /// When they were read.
+    pub read: Timestamp,
+}
+
 /// A kill to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kill {
@@ -85,6 +107,8 @@ pub struct Kill {
     pub told: Option<(ContainerName, Arc<OomKill>)>,
     /// Whether a counter told.
     pub counted: bool,
+    /// Whether it may have happened before the monitor was there.
+    pub while_down: bool,
 }
 
 /// What follows from what a witness said.
@@ -95,6 +119,20 @@ pub enum Verdict {
     /// The kill of this number has been told; the other witness says the same. With the log's words,
     /// if it is the log.
     Confirmed(u64, Option<Logged>),
+    /// The counters of this container have this, too, and it is no further kill.
+    Beside(ContainerName, u64, OomCounters),
+}
+
+impl Verdict {
+    fn twice((name, incarnation): Of) -> Self {
+        let groups = None;
+        Self::Beside(name, incarnation, OomCounters { kills: 1, groups })
+    }
+
+    fn group((name, incarnation): Of, number: u64) -> Self {
+        let (kills, groups) = (0, Some(number));
+        Self::Beside(name, incarnation, OomCounters { kills, groups })
+    }
 }
 
 /// A kill of which the log told, and no counter yet.
@@ -114,6 +152,7 @@ struct FromCounter {
     /// When the counter was read.
     read: Timestamp,
     told: Option<u64>,
+    while_down: bool,
     until: Instant,
 }
 
@@ -122,6 +161,7 @@ struct FromCounter {
 pub struct OomMatcher {
     from_log: Vec<FromLog>,
     from_counters: Vec<FromCounter>,
+    groups: Groups,
     last_number: u64,
 }
 
@@ -182,14 +222,23 @@ impl OomMatcher {
     }
 
     /// The log told of the chosen process of a group kill once more: the kernel has counted it twice.
-    pub fn again(&mut self, logged: Logged, now: Instant) {
+    pub fn again(&mut self, logged: Logged, now: Instant) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        let (Place::In(name, _) | Place::Within(name)) = &logged.place else {
+            return verdicts;
+        };
+        match self.groups.again(name, now) {
+            Ok(group) => verdicts.extend(group.map(|group| Verdict::group(group, 1))),
+            Err(()) => return verdicts,
+        }
         let counted = self.from_counters.iter().position(|from| {
             let same = matches!(&logged.place, Place::In(name, _) if from.name == *name);
             same && from.told.is_none()
         });
         if let Some(at) = counted {
-            self.from_counters.remove(at);
-            return;
+            let from = self.from_counters.remove(at);
+            verdicts.push(Verdict::twice((from.name, from.incarnation)));
+            return verdicts;
         }
         make_room(&mut self.from_log);
         self.from_log.push(FromLog {
@@ -197,24 +246,32 @@ impl OomMatcher {
             told: Some(NOBODY),
             until: now + WAIT_FOR_CONFIRMATION,
         });
+        verdicts
     }
 
-    /// The counter of a container was read at `read` and has grown by `number`. If the kernel log is
-    /// not `followed`, there is nothing to wait for.
-    pub fn counted(
-        &mut self,
-        name: &ContainerName,
-        incarnation: u64,
-        number: u64,
-        followed: bool,
-        (now, read): (Instant, Timestamp),
-    ) -> Vec<Verdict> {
+    /// The counters of a container were read and have grown. If the kernel log is not `followed`, there
+    /// is nothing to wait for, unless the kernel tells of groups that went down: see [`Verdict::Beside`].
+    pub fn counted(&mut self, counted: &Counted<'_>, followed: bool, now: Instant) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        let number = usize::try_from(number).unwrap_or(MAX_AT_ONCE);
+        let Counted {
+            name,
+            incarnation,
+            counters,
+            while_down,
+            read,
+            ..
+        } = *counted;
+        let settled = self.groups.counted(counted, now);
+        if settled > 0 {
+            verdicts.push(Verdict::group((name.clone(), incarnation), settled));
+        }
+        let wait = followed || counters.groups.is_some();
+        let number = usize::try_from(counters.kills).unwrap_or(MAX_AT_ONCE);
         for _ in 0..number.min(MAX_AT_ONCE) {
             let at = self.log_of(name, incarnation, read, now);
             if let Some(from) = at.map(|at| self.from_log.remove(at)) {
                 verdicts.push(match from.told {
+                    Some(NOBODY) => Verdict::twice((name.clone(), incarnation)),
                     Some(number) => Verdict::Confirmed(number, None),
                     None => Verdict::New(self.both(name.clone(), Some(incarnation), from.logged)),
                 });
@@ -225,9 +282,10 @@ impl OomMatcher {
                 incarnation,
                 read,
                 told: None,
+                while_down,
                 until: now + WAIT,
             };
-            if !followed {
+            if !wait {
                 verdicts.push(Verdict::New(self.only_counted(&mut from, now)));
             }
             make_room(&mut self.from_counters);
@@ -269,6 +327,7 @@ impl OomMatcher {
     /// What has waited long enough.
     pub fn overdue(&mut self, now: Instant) -> Vec<Verdict> {
         let mut verdicts = self.settle_unplaced(now);
+        self.settle_groups(now, &mut verdicts);
         let due = |until: Instant| until <= now;
         let mut counters = std::mem::take(&mut self.from_counters);
         counters.retain_mut(|from| {
@@ -303,6 +362,29 @@ impl OomMatcher {
         });
         self.from_log = log;
         verdicts
+    }
+
+    /// Drops what was counted twice of groups that went down, once it has waited long enough for the log
+    /// to say so. What was counted somewhat later may be of the same group.
+    fn settle_groups(&mut self, now: Instant, verdicts: &mut Vec<Verdict>) {
+        let is_open = |from: &FromCounter| from.told.is_none() && from.until <= now + WAIT / 2;
+        let is_due = |from: &FromCounter| from.told.is_none() && from.until <= now;
+        if self.from_counters.iter().any(is_due) {
+            let open = self.from_counters.iter().filter(|from| is_open(from));
+            let open: Vec<Of> = open
+                .map(|from| (from.name.clone(), from.incarnation))
+                .collect();
+            for (of, group) in self.groups.counted_twice(&open, now) {
+                // The newest: the chosen process was counted among the others.
+                let same = |from: &FromCounter| (&from.name, from.incarnation) == (&of.0, of.1);
+                let last =
+                    (self.from_counters.iter()).rposition(|from| is_open(from) && same(from));
+                last.map(|at| self.from_counters.remove(at));
+                verdicts.extend([Verdict::twice(of), Verdict::group(group, 1)]);
+            }
+        }
+        let settled = self.groups.settled(now).into_iter();
+        verdicts.extend(settled.map(|group| Verdict::group(group, 1)));
     }
 
     /// Brings together kills that the log did not place and kills that only counters told, once one of
@@ -368,6 +450,7 @@ impl OomMatcher {
             incarnation,
             told: Some((logged.limit_of.clone(), Arc::clone(&logged.kill))),
             counted: false,
+            while_down: false,
         }
     }
 
@@ -383,11 +466,12 @@ impl OomMatcher {
             incarnation: Some(from.incarnation),
             told: None,
             counted: true,
+            while_down: from.while_down,
         }
     }
 }
 
-fn make_room<T>(held: &mut Vec<T>) {
+pub(super) fn make_room<T>(held: &mut Vec<T>) {
     if held.len() >= MAX_HELD {
         // The oldest, and some more, so that this is not done each time.
         held.drain(..MAX_HELD / 10);

@@ -46,9 +46,27 @@ impl Scene {
     }
 
     fn count(&mut self, of: &str, incarnation: u64, number: u64, ms: i64) -> Vec<Verdict> {
-        let time = (self.now, at(ms));
-        self.matcher
-            .counted(&name(of), incarnation, number, true, time)
+        self.count_with(of, incarnation, (number, None), ms, true)
+    }
+
+    fn count_with(
+        &mut self,
+        of: &str,
+        incarnation: u64,
+        (kills, groups): (u64, Option<u64>),
+        ms: i64,
+        followed: bool,
+    ) -> Vec<Verdict> {
+        let counted = Counted {
+            name: &name(of),
+            incarnation,
+            counters: OomCounters { kills, groups },
+            tasks: (of == "/pod/b").then_some(2),
+            memory_bytes: (of == "/pod/c").then_some(1 << 20),
+            while_down: false,
+            read: at(ms),
+        };
+        self.matcher.counted(&counted, followed, self.now)
     }
 
     fn later(&mut self, wait: Duration) -> Vec<Verdict> {
@@ -59,6 +77,14 @@ impl Scene {
 
 fn in_a() -> Place {
     Place::In(name("/a"), Some(ONE))
+}
+
+fn twice(of: &str, incarnation: u64) -> Verdict {
+    Verdict::twice((name(of), incarnation))
+}
+
+fn down(of: &str, incarnation: u64) -> Verdict {
+    Verdict::group((name(of), incarnation), 1)
 }
 
 /// `number victim incarnation pid counted` of a new kill.
@@ -119,10 +145,7 @@ fn a_kill_that_the_log_lost_is_told_after_a_moment_and_completed_if_it_comes_lat
 #[test]
 fn without_a_log_the_counter_is_believed_at_once() {
     let mut scene = Scene::new();
-    let time = (scene.now, at(0));
-    let told = scene
-        .matcher
-        .counted(&name("/a"), ONE, u64::MAX, false, time);
+    let told = scene.count_with("/a", ONE, (u64::MAX, None), 0, false);
     assert_eq!(told.len(), MAX_AT_ONCE, "an absurd counter is bounded");
     assert_eq!(scene.later(WAIT), []);
 }
@@ -271,23 +294,39 @@ fn the_chosen_process_of_a_group_kill_is_counted_twice_and_told_once() {
             place: in_a(),
             limit_of: ContainerName::root(),
         };
-        scene.matcher.again(logged, scene.now);
+        scene.matcher.again(logged, scene.now)
     };
     assert_eq!(scene.count("/a", ONE, 2, 12), []);
     assert_eq!(new(&scene.log(in_a(), 10).unwrap()).0, 1);
-    again(&mut scene, 11);
+    assert_eq!(again(&mut scene, 11), [twice("/a", ONE)]);
     assert_eq!(scene.later(WAIT), []);
 
     assert_eq!(new(&scene.log(in_a(), 20).unwrap()).0, 2);
-    again(&mut scene, 21);
+    assert_eq!(again(&mut scene, 21), []);
     assert_eq!(
         scene.count("/a", ONE, 2, 22),
-        [
-            Verdict::Confirmed(2, None),
-            Verdict::Confirmed(NOBODY, None)
-        ]
+        [Verdict::Confirmed(2, None), twice("/a", ONE)]
     );
     assert_eq!(scene.later(WAIT), []);
+
+    // The kernel counts groups, too; that is no second reason to drop one.
+    for group_first in [true, false] {
+        let mut scene = Scene::new();
+        let told = new(&scene.log(in_a(), 20).unwrap());
+        let group = |scene: &mut Scene| scene.count_with("/", ONE, (0, Some(1)), 21, true);
+        if group_first {
+            assert_eq!(group(&mut scene), []);
+            assert_eq!(again(&mut scene, 21), [down("/", ONE)]);
+        } else {
+            assert_eq!(again(&mut scene, 21), []);
+            assert_eq!(group(&mut scene), [down("/", ONE)]);
+        }
+        assert_eq!(
+            scene.count_with("/a", ONE, (3, Some(0)), 22, true),
+            [Verdict::Confirmed(told.0, None), twice("/a", ONE)]
+        );
+        assert_eq!(scene.later(WAIT).len(), 1, "one that the log lost");
+    }
 }
 
 #[test]
@@ -303,4 +342,73 @@ fn a_late_record_whose_clock_is_not_sure_is_the_kill_that_was_counted() {
     };
     let told = scene.matcher.logged(logged, scene.now).unwrap();
     assert!(new(&told).4, "one kill, told by both");
+}
+
+#[test]
+fn without_a_log_a_group_that_went_down_has_one_kill_less_than_was_counted() {
+    let mut scene = Scene::new();
+    // Counted in three looks, of which none has it all.
+    assert_eq!(scene.count_with("/a", ONE, (1, Some(0)), 10, false), []);
+    assert_eq!(scene.count_with("/a", ONE, (1, Some(1)), 11, false), []);
+    assert_eq!(scene.count_with("/a", ONE, (1, Some(0)), 12, false), []);
+    let told = scene.later(WAIT);
+    assert_eq!(told[..2], [twice("/a", ONE), down("/a", ONE)]);
+    let kills: Vec<_> = told[2..].iter().map(new).collect();
+    let one = |number| (number, "/a".into(), Some(ONE), None, true);
+    assert_eq!(kills, [one(1), one(2)]);
+    assert_eq!(scene.later(Duration::from_secs(5)), []);
+
+    // It was alone, and had ended before the kernel came to it again.
+    assert_eq!(scene.count_with("/a", ONE, (1, Some(1)), 90_000, false), []);
+    assert_eq!(scene.later(WAIT).len(), 1);
+    assert_eq!(scene.later(Duration::from_secs(5)), [down("/a", ONE)]);
+}
+
+#[test]
+fn what_was_counted_twice_was_where_more_were_counted_than_there_were() {
+    let count = |scene: &mut Scene, others: &[(&str, u64, u64)]| {
+        assert_eq!(scene.count_with("/pod", 9, (0, Some(1)), 10, false), []);
+        for (of, incarnation, number) in others {
+            let told = scene.count_with(of, *incarnation, (*number, Some(0)), 11, false);
+            assert_eq!(told, []);
+        }
+        let told = scene.later(WAIT);
+        told.into_iter()
+            .filter(|of| !matches!(of, Verdict::New(_)))
+            .collect::<Vec<_>>()
+    };
+    // `b` has two tasks, `c` is large.
+    let mut scene = Scene::new();
+    let told = count(&mut scene, &[("/pod/b", 1, 3), ("/pod/c", 2, 3)]);
+    assert_eq!(told, [twice("/pod/b", 1), down("/pod", 9)]);
+    let mut scene = Scene::new();
+    let told = count(&mut scene, &[("/pod/b", 1, 2), ("/pod/c", 2, 3)]);
+    assert_eq!(told, [twice("/pod/c", 2), down("/pod", 9)]);
+    // One that is not in the group, and one that lost a single process.
+    let mut scene = Scene::new();
+    assert_eq!(count(&mut scene, &[("/other", 1, 3), ("/pod/c", 2, 1)]), []);
+}
+
+#[test]
+fn a_log_that_is_late_does_not_drop_a_second_kill() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.count_with("/a", ONE, (3, Some(1)), 12, true), []);
+    let told = scene.later(WAIT);
+    assert_eq!(told.len(), 4, "{told:?}");
+    for ms in [10, 11] {
+        assert!(matches!(
+            scene.log(in_a(), ms),
+            Some(Verdict::Confirmed(..))
+        ));
+    }
+    let logged = Logged {
+        kill: Arc::default(),
+        when: at(11),
+        earliest: at(11),
+        place: in_a(),
+        limit_of: ContainerName::root(),
+    };
+    assert_eq!(scene.matcher.again(logged, scene.now), []);
+    assert_eq!(scene.count("/a", ONE, 1, 2_000), []);
+    assert_eq!(scene.later(WAIT).len(), 1, "another kill");
 }

@@ -1,10 +1,13 @@
 //! What an earlier run left in the journal, read back.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use crate::cgroup::{Hierarchies, HierarchyId};
 use crate::event::{EventBus, EventLimits, Past};
 use crate::journal::{self, Journal, OpenError};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Unmet};
 use crate::self_metrics::SelfMetrics;
 
 /// Memory of events, and of the ledger: with a journal, what it has and what will be in it.
@@ -30,4 +33,21 @@ pub fn remember(
     ledger.keep_in(Arc::clone(&journal), boot);
     let bus = EventBus::with_journal(past, Arc::clone(&journal), read.epochs, Arc::clone(metrics));
     Ok((Some(journal), bus))
+}
+
+/// Whether a container of an earlier run is still there: whether one of its directories is, and is that very
+/// one. Others may have been lost, or made later.
+pub(super) fn is_there(unmet: &Unmet, hierarchies: &Hierarchies) -> bool {
+    unmet.directories.iter().any(|(hierarchy, inode)| {
+        let hierarchy = HierarchyId(*hierarchy);
+        let mut known = hierarchies.iter();
+        let Some((_, found)) = known.find(|(id, _)| *id == hierarchy) else {
+            return false;
+        };
+        match std::fs::metadata(unmet.name.below(&found.root)) {
+            Ok(metadata) => metadata.ino() == *inode,
+            // What may not be looked at has not gone.
+            Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+        }
+    })
 }

@@ -76,7 +76,11 @@ impl View {
     /// runtime says how the container ended.
     pub(super) fn tell_exit_codes(&self, events: &mut [Event]) {
         for event in events {
-            let EventKind::ContainerDeletion { exit_code } = &mut event.kind else {
+            let EventKind::ContainerDeletion {
+                exit_code,
+                while_down,
+            } = &mut event.kind
+            else {
                 continue;
             };
             if exit_code.is_none()
@@ -86,7 +90,8 @@ impl View {
                     finished: Some(finished),
                     ..
                 }) = identity.state
-                && finished.0.abs_diff(event.timestamp.0) <= SAME_END_NS
+                && (finished.0.abs_diff(event.timestamp.0) <= SAME_END_NS
+                    || *while_down && finished <= event.timestamp)
             {
                 *exit_code = code;
             }

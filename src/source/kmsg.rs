@@ -117,6 +117,12 @@ pub fn is_kernel(raw: &[u8]) -> bool {
     false
 }
 
+/// The number of a raw record.
+pub fn sequence(raw: &[u8]) -> Option<u64> {
+    let number = raw.split(|&byte| byte == b',').nth(1)?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
 /// Whether a raw record is a fragment that continues an earlier one (see [`Record::continuation`]).
 pub fn is_continuation(raw: &[u8]) -> bool {
     raw.split(|&byte| byte == b';')
@@ -216,6 +222,11 @@ mod tests {
         assert_eq!(record.message, "a\nb\\c");
         assert!(Record::parse(b"4,720,10522337,+;x").unwrap().continuation);
         assert!(is_continuation(line.as_bytes()));
+        assert_eq!(sequence(line.as_bytes()), Some(720));
+        assert_eq!(
+            (sequence(b"4"), sequence(b"4,x,"), sequence(b"")),
+            (None, None, None)
+        );
         assert!(!is_continuation(b"4,720,10522337,-,caller=C1;cc"));
         // The dictionary line is a second entry to rmesg.
         assert_eq!(

@@ -57,6 +57,9 @@ const MAX_SLEEP: Duration = Duration::from_millis(50);
 /// Time after which the end of a report is not waited for any longer.
 const REPORT_QUIET: Duration = Duration::from_secs(1);
 
+/// Between two lines about records that were overwritten: whoever writes to the log can bring it about.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
+
 /// Reads between two looks at the stop signal.
 const READS_PER_POLL: usize = 128;
 
@@ -187,6 +190,9 @@ impl KmsgReader {
                 tracker: OomTracker::default(),
                 on_kill,
                 last: None,
+                read: None,
+                gap: false,
+                warned: None,
             },
             lines: is_stream.then(Lines::default),
         };
@@ -374,11 +380,22 @@ struct Intake<F> {
     on_kill: F,
     /// When the last record came that mattered, while more are awaited.
     last: Option<Instant>,
+    /// The number of the last record that was read.
+    read: Option<u64>,
+    /// Whether records were overwritten since.
+    gap: bool,
+    /// When that was last said in the log.
+    warned: Option<Instant>,
 }
 
 impl<F: FnMut(OomKill)> Intake<F> {
     fn record(&mut self, raw: &[u8]) {
         self.metrics.kmsg_records.inc();
+        let number = kmsg::sequence(raw);
+        if std::mem::take(&mut self.gap) {
+            self.lost(number);
+        }
+        self.read = number.or(self.read);
         let matters = oom::may_matter(raw)
             || (self.tracker.wants_continuation() && kmsg::is_continuation(raw));
         if !matters {
@@ -399,8 +416,25 @@ impl<F: FnMut(OomKill)> Intake<F> {
 
     fn gap(&mut self) {
         self.metrics.kmsg_gaps.inc();
-        tracing::debug!("the kernel overwrote log records before they were read");
+        self.gap = true;
         self.flush();
+    }
+
+    /// Records were overwritten, up to this one.
+    fn lost(&mut self, number: Option<u64>) {
+        let lost = number.zip(self.read);
+        let lost = lost.map(|(number, read)| number.saturating_sub(read).saturating_sub(1));
+        self.metrics.kmsg_lost.add(lost.unwrap_or(0));
+        let now = Instant::now();
+        if (self.warned).is_some_and(|warned| now.duration_since(warned) < BETWEEN_WARNINGS) {
+            return;
+        }
+        self.warned = Some(now);
+        tracing::warn!(
+            records = lost,
+            "the kernel overwrote log records before they were read: OOM kills among them are known from \
+             counters alone; a larger log (log_buf_len=) helps"
+        );
     }
 
     fn flush(&mut self) {

@@ -179,6 +179,9 @@ fn read_scripted(
             tracker: OomTracker::default(),
             on_kill: |kill| kills.push(kill),
             last: None,
+            read: None,
+            gap: false,
+            warned: None,
         },
         lines: None,
     };
@@ -207,6 +210,7 @@ fn overwritten_records_are_a_gap_and_reading_goes_on() {
         ),
         (1, 1, 2)
     );
+    assert_eq!(metrics.kmsg_lost.get(), 7, "2 to 8");
     assert_eq!(kills.len(), 1);
     assert_eq!(
         (kills[0].pid, kills[0].invoked_by.as_deref()),

@@ -222,7 +222,10 @@ fn events() -> Vec<Event> {
     };
     let kinds = [
         EventKind::ContainerCreation,
-        EventKind::ContainerDeletion { exit_code: Some(1) },
+        EventKind::ContainerDeletion {
+            exit_code: Some(1),
+            while_down: false,
+        },
         EventKind::Oom,
         EventKind::OomKill(Arc::new(kill)),
     ];

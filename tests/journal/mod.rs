@@ -283,6 +283,10 @@ fn nothing_that_was_shown_is_lost_to_kill_9() {
     agent.stop();
     let agent = place.start();
     agent.wait_container(home.name());
+    let after = home.path().join("after");
+    fs::create_dir(&after).unwrap();
+    agent.wait_container(&format!("{}/after", home.name()));
+    fs::remove_dir(&after).unwrap();
     follower.has_seen_all(&agent, &place.address(), home.name());
     let next = follower
         .events

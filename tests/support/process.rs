@@ -82,6 +82,11 @@ impl Helper {
         Self::eating(EAT)
     }
 
+    /// An eater that the kernel chooses before all others.
+    pub fn eater_chosen_first() -> Self {
+        Self::eating(&format!("echo 1000 > /proc/self/oom_score_adj; {EAT}"))
+    }
+
     /// A parent that survives a child which eats memory; [`go_and_read`](Self::go_and_read) gives the child's pid.
     pub fn parent_of_eater() -> Self {
         Self::eating(&format!("({EAT}) & echo $!; wait; exec sleep 86400"))

@@ -23,6 +23,7 @@ use super::load::LoadAverage;
 use super::members::SchedTotals;
 use super::name::ContainerName;
 use super::network::{Interfaces, Member, NetworkNamespaces};
+use super::oom::OomCounters;
 use super::plan::Plan;
 use super::stats::Sample;
 use crate::units::Timestamp;
@@ -342,7 +343,7 @@ impl Cgroup {
     }
 
     /// Reads only what tells OOM kills of this very cgroup: how many there have been.
-    pub fn read_oom_kills(&mut self, context: &mut ReadContext) -> Option<u64> {
+    pub fn read_oom_kills(&mut self, context: &mut ReadContext) -> Option<OomCounters> {
         let plan = Arc::clone(&self.plan);
         let mut sample = Sample::default();
         self.clock = Instant::now();
@@ -350,7 +351,7 @@ impl Cgroup {
             self.read_file(at, &mut context.buffer, &mut sample);
         }
         self.end_poll();
-        sample.memory_events_local.oom_kill
+        OomCounters::of(&sample.memory_events_local)
     }
 
     /// Keeps the directories that are needed, if the budget allows, and lets go of the others.

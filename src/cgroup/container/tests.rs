@@ -67,7 +67,8 @@ fn a_cgroup_reads_the_same_with_descriptors_and_without() {
             assert_eq!(sample.memory.usage_bytes, Some(4_096));
             assert_eq!(sample.memory.peak_bytes, None);
         }
-        assert_eq!(cgroup.read_oom_kills(&mut tree.context), Some(3));
+        let counted = cgroup.read_oom_kills(&mut tree.context);
+        assert_eq!(counted.map(|counted| counted.kills), Some(3));
     }
 }
 

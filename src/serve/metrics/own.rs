@@ -139,6 +139,11 @@ pub(super) const FAMILIES: &[Family] = &[
         own!(count kmsg_gaps),
     ),
     counter(
+        "cgauge_kmsg_lost_records_total",
+        "Kernel log records that were overwritten before they were read.",
+        own!(count kmsg_lost),
+    ),
+    counter(
         "cgauge_kmsg_malformed_total",
         "Kernel log records that could not be understood.",
         own!(count kmsg_malformed),

@@ -29,6 +29,8 @@ mod line;
 pub mod place;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod version_tests;
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -33,7 +33,7 @@ fn feed(tracker: &mut OomTracker, log: &[u8]) -> Vec<OomKill> {
     kills
 }
 
-fn kills(log: &[u8]) -> Vec<OomKill> {
+pub(super) fn kills(log: &[u8]) -> Vec<OomKill> {
     let mut tracker = OomTracker::default();
     let mut kills = feed(&mut tracker, log);
     tracker.flush(&mut |kill| panic!("left over: {kill:?}"));

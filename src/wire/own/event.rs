@@ -76,7 +76,10 @@ mod tests {
             timestamp: Timestamp(1_000_000_000),
             noticed: Timestamp(1_500_000_000),
             container: ContainerName::from_request("/a"),
-            kind: EventKind::ContainerDeletion { exit_code: None },
+            kind: EventKind::ContainerDeletion {
+                exit_code: None,
+                while_down: false,
+            },
         };
         let position = event::Position {
             epoch: Some(Epoch(0xabc)),

@@ -20,7 +20,10 @@ objects! {
     /// What belongs to its type.
     pub(in crate::wire) struct Data<'a>(&'a EventKind) |kind| {
         "container_deletion" => match kind {
-            EventKind::ContainerDeletion { exit_code } => Some(Deletion(*exit_code)),
+            EventKind::ContainerDeletion {
+                exit_code,
+                while_down,
+            } => Some(Deletion((*exit_code, *while_down))),
             _ => None,
         },
         "oom" => match kind {
@@ -29,8 +32,9 @@ objects! {
         },
     }
 
-    struct Deletion(Option<i32>) |exit_code| {
-        "exit_code" => Some(exit_code.unwrap_or(EXIT_CODE_UNKNOWN)),
+    struct Deletion((Option<i32>, bool)) |deletion| {
+        "exit_code" => Some(deletion.0.unwrap_or(EXIT_CODE_UNKNOWN)),
+        "while_down" => deletion.1.then_some(true),
     }
 
     /// What the kernel's log says of an OOM kill.

@@ -230,14 +230,18 @@ fn events_have_the_keys_that_clients_know_first() {
             .to_owned()
     };
     assert_eq!(
-        data(EventKind::ContainerDeletion { exit_code: None }),
+        data(EventKind::ContainerDeletion {
+            exit_code: None,
+            while_down: false
+        }),
         r#"{"container_deletion":{"exit_code":-1}}}"#
     );
     assert_eq!(
         data(EventKind::ContainerDeletion {
-            exit_code: Some(137)
+            exit_code: Some(137),
+            while_down: true
         }),
-        r#"{"container_deletion":{"exit_code":137}}}"#
+        r#"{"container_deletion":{"exit_code":137,"while_down":true}}}"#
     );
     assert_eq!(data(EventKind::Oom), "{}}");
     assert_eq!(data(EventKind::OomKill(Arc::default())), r#"{"oom":{}}}"#);
