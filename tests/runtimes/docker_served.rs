@@ -24,13 +24,8 @@ struct Site {
 
 impl Site {
     fn start(dockerd: Dockerd) -> Self {
-        let agent = Agent::builder()
-            .arg(format!("--docker=unix://{}", dockerd.socket().display()))
-            .arg("--podman=")
-            .arg("--containerd=")
-            .arg("--cri=")
-            .arg("--crio=")
-            .arg("--user-runtimes=")
+        let agent = dockerd
+            .agent()
             .arg("--disk-usage=walk")
             .arg("--env-metadata-whitelist=A_")
             .start();

@@ -10,7 +10,8 @@ use nix::unistd::Pid;
 
 use super::place::{Place, program, run, succeed};
 use super::watched::RUNTIME_SOON;
-use crate::support::{wait_for, wait_until};
+use crate::support::agent::AgentBuilder;
+use crate::support::{Agent, wait_for, wait_until};
 
 /// What the tests need.
 pub const PROGRAMS: [&str; 5] = ["dockerd", "docker", "containerd", "runc", "busybox"];
@@ -28,6 +29,31 @@ pub const WEB: [&str; 7] = [
     "--health-cmd=true",
     "--health-interval=1s",
 ];
+
+/// A Docker's command, which asks whether anybody answers or not.
+#[derive(Clone)]
+pub struct Client {
+    socket: PathBuf,
+    config: PathBuf,
+}
+
+impl Client {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("docker").unwrap());
+        command
+            .env_remove("DOCKER_CONTEXT")
+            .env("DOCKER_CONFIG", &self.config)
+            .arg("--host")
+            .arg(format!("unix://{}", self.socket.display()))
+            .args(arguments);
+        command
+    }
+
+    /// Asks; whether it was done.
+    pub fn try_run(&self, arguments: &[&str]) -> bool {
+        run(&mut self.command(arguments)).status.success()
+    }
+}
 
 pub struct Dockerd {
     child: Option<Child>,
@@ -137,15 +163,32 @@ impl Dockerd {
         run(&mut self.command(&[&begin, options, &[IMAGE], command].concat()));
     }
 
+    /// What asks this one.
+    pub fn client(&self) -> Client {
+        Client {
+            socket: self.socket(),
+            config: self.place.path("client"),
+        }
+    }
+
+    /// An agent that asks this Docker and no other runtime.
+    pub fn agent(&self) -> AgentBuilder {
+        let docker = format!("--docker=unix://{}", self.socket().display());
+        let others = [
+            "--podman=",
+            "--containerd=",
+            "--cri=",
+            "--crio=",
+            "--user-runtimes=",
+        ];
+        let builder = Agent::builder().arg(docker);
+        others
+            .into_iter()
+            .fold(builder, |builder, flag| builder.arg(flag))
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("docker").unwrap());
-        command
-            .env_remove("DOCKER_CONTEXT")
-            .env("DOCKER_CONFIG", self.place.path("client"))
-            .arg("--host")
-            .arg(format!("unix://{}", self.socket().display()))
-            .args(arguments);
-        command
+        self.client().command(arguments)
     }
 }
 
