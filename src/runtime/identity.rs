@@ -202,6 +202,12 @@ impl Identity {
         first.into_iter().chain([self.id.as_str()]).chain(aliases)
     }
 
+    /// Whether it was put into the network of another container, which is that one's.
+    pub fn is_network_guest(&self) -> bool {
+        let mode = self.network_mode.as_deref();
+        mode.is_some_and(|mode| mode.starts_with("container:"))
+    }
+
     /// The cgroup that the runtime says it gave to the container, where it is told as a path; systemd's
     /// form (`slice:prefix:id`) has the id in it. crun makes another cgroup in the container's, and Podman
     /// tells that one.

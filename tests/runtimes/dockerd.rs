@@ -57,7 +57,46 @@ impl Client {
 
 pub struct Dockerd {
     child: Option<Child>,
+    bridge: Option<Bridge>,
     place: Place,
+}
+
+/// A bridge of a test's own, for containers' cables. Gone when dropped.
+struct Bridge {
+    name: String,
+}
+
+impl Bridge {
+    /// Makes one, with an address that is unlikely to be another's; else what does not work.
+    fn make() -> Result<Self, String> {
+        let pid = std::process::id();
+        let bridge = Self {
+            name: format!("cgt{pid}"),
+        };
+        let address = format!("10.{}.{}.1/24", 200 + pid % 50, pid / 50 % 250);
+        let name = bridge.name.as_str();
+        for arguments in [
+            &["link", "add", name, "type", "bridge"][..],
+            &["address", "add", &address, "dev", name],
+            &["link", "set", name, "up"],
+        ] {
+            let mut ip = Command::new(program("ip").ok_or("ip is not installed")?);
+            let output = run(ip.args(arguments));
+            if !output.status.success() {
+                let error = String::from_utf8_lossy(&output.stderr);
+                return Err(format!("{ip:?}: {}", error.trim_end()));
+            }
+        }
+        Ok(bridge)
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if let Some(ip) = program("ip") {
+            run(Command::new(ip).args(["link", "delete", &self.name]));
+        }
+    }
 }
 
 impl Dockerd {
@@ -70,7 +109,21 @@ impl Dockerd {
             "deprecated-key-path": place.path("key.json"),
         });
         fs::write(place.path("daemon.json"), config.to_string()).unwrap();
-        Self { child: None, place }
+        Self {
+            child: None,
+            bridge: None,
+            place,
+        }
+    }
+
+    /// Started, with the image, and with networks that have nothing to do with those of the machine: no
+    /// packet is forwarded, and no rule is made. Else what does not work.
+    pub fn with_networks() -> Result<Self, String> {
+        let mut dockerd = Self::new();
+        dockerd.bridge = Some(Bridge::make()?);
+        dockerd.up();
+        dockerd.import();
+        Ok(dockerd)
     }
 
     /// Started, with the image.
@@ -112,7 +165,12 @@ impl Dockerd {
             .arg(self.place.path("exec"))
             .arg("--pidfile")
             .arg(self.place.path("pid"))
-            .args(["--bridge=none", "--iptables=false"])
+            .arg(format!(
+                "--bridge={}",
+                self.bridge.as_ref().map_or("none", |bridge| &bridge.name)
+            ))
+            .args(["--iptables=false", "--ip-forward=false", "--ip-masq=false"])
+            .arg("--userland-proxy=false")
             .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
             .args(["--cgroup-parent", self.place.cgroup()])
             .stdin(Stdio::null())
@@ -202,6 +260,9 @@ impl Drop for Dockerd {
             let ids = run(&mut self.command(&["ps", "--all", "--quiet"]));
             for id in String::from_utf8_lossy(&ids.stdout).split_whitespace() {
                 run(&mut self.command(&["rm", "--force", id]));
+            }
+            if self.bridge.is_some() {
+                run(&mut self.command(&["network", "prune", "--force"]));
             }
         }
         self.down();

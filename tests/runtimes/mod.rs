@@ -7,6 +7,7 @@ mod docker;
 mod docker_served;
 mod dockerd;
 mod follow;
+mod networks;
 mod outage;
 mod program;
 mod place;
