@@ -12,4 +12,5 @@ mod outage;
 mod program;
 mod place;
 mod podman;
+mod sandboxed;
 mod watched;
