@@ -89,13 +89,19 @@ impl ContainerName {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 
+    /// The container in which this one lies; `None` for the root.
+    pub fn parent(&self) -> Option<Self> {
+        self.parent_bytes().map(Self::from_bytes)
+    }
+
     /// Whether `self` is a direct child of `parent`.
     pub fn is_child_of(&self, parent: &Self) -> bool {
-        self.parent().is_some_and(|own| own == parent.as_bytes())
+        self.parent_bytes()
+            .is_some_and(|own| own == parent.as_bytes())
     }
 
     /// The bytes of the parent's name; `None` for the root.
-    fn parent(&self) -> Option<&[u8]> {
+    fn parent_bytes(&self) -> Option<&[u8]> {
         if self.is_root() {
             return None;
         }

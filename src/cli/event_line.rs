@@ -15,6 +15,28 @@ pub struct Event {
     event_type: String,
     #[serde(default)]
     event_data: Data,
+    identity: Option<Identity>,
+}
+
+/// Who the container is, if a runtime told.
+#[derive(Debug, Deserialize)]
+struct Identity {
+    name: Option<String>,
+    pod: Option<String>,
+    namespace: Option<String>,
+}
+
+impl fmt::Display for Identity {
+    /// `web`, or `prod/shop/web` in a pod.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [&self.namespace, &self.pod, &self.name];
+        let told = parts.into_iter().flatten().filter(|part| !part.is_empty());
+        for (number, part) in told.enumerate() {
+            let slash = if number == 0 { "" } else { "/" };
+            write!(f, "{slash}{}", printable(part))?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,9 +66,16 @@ impl fmt::Display for Event {
             timestamp,
             event_type,
             event_data,
+            identity,
         } = self;
         let (time, name) = (printable(timestamp), printable(container_name));
         write!(f, "{time}  {:<17}  {name}", printable(event_type))?;
+        if let Some(identity) = identity {
+            let short = identity.to_string();
+            if !short.is_empty() {
+                write!(f, "  name={short}")?;
+            }
+        }
         if let Some(oom) = &event_data.oom {
             if let Some(pid) = oom.pid {
                 write!(f, "  pid={pid}")?;
@@ -151,6 +180,21 @@ mod tests {
             (
                 r#"{"container_name":"/","timestamp":"T","event_type":"oom"}"#,
                 "T  oom                /",
+            ),
+            (
+                r#"{"container_name":"/docker/ab","timestamp":"T","event_type":"containerDeletion",
+                    "event_data":{"container_deletion":{"exit_code":3}},
+                    "identity":{"name":"web\u0007","id":"ab","image":"busybox:1"}}"#,
+                "T  containerDeletion  /docker/ab  name=web\\u{7}  exit_code=3",
+            ),
+            (
+                r#"{"container_name":"/p/ab","timestamp":"T","event_type":"containerCreation",
+                    "identity":{"name":"web","id":"ab","pod":"shop","namespace":"prod"}}"#,
+                "T  containerCreation  /p/ab  name=prod/shop/web",
+            ),
+            (
+                r#"{"container_name":"/ab","timestamp":"T","event_type":"containerCreation","identity":{"id":"ab"}}"#,
+                "T  containerCreation  /ab",
             ),
         ] {
             assert_eq!(line(json), want);

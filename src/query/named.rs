@@ -66,34 +66,55 @@ impl View {
     /// The name that a runtime gave to the container of a cgroup that may have gone: by its path
     /// alone.
     pub fn last_identity(&self, name: &ContainerName) -> Option<Arc<Identity>> {
-        self.identity(name).or_else(|| {
-            let id = CgroupPath::of(name).own_container()?;
-            self.names().get(id)
-        })
+        self.names().of_cgroup(name)
+    }
+
+    /// Who the container is, or was, to which an event happened, as far as a runtime has told and it is
+    /// still known. Where memory ran out, the container in which that cgroup lies, too.
+    pub fn identity_of_event(&self, event: &Event) -> Option<Arc<Identity>> {
+        if self.names().is_empty() {
+            return None;
+        }
+        let name = &event.container;
+        let found = match event.kind {
+            EventKind::Oom | EventKind::OomKill(_) => {
+                std::iter::successors(Some(name.clone()), |name| name.parent())
+                    .find_map(|name| self.last_identity(&name))
+            }
+            EventKind::ContainerCreation | EventKind::ContainerDeletion { .. } => {
+                self.last_identity(name)
+            }
+        }?;
+        // An id stands for one container for ever. A name that somebody chose may be another's by now.
+        let is_its = CgroupPath::of(name).container.is_some()
+            || found.created.is_some_and(|made| made <= event.timestamp);
+        is_its.then_some(found)
     }
 
     /// Fills in the exit codes that runtimes have told since the events happened: a cgroup goes before its
     /// runtime says how the container ended.
-    pub(super) fn tell_exit_codes(&self, events: &mut [Event]) {
+    pub fn tell_exit_codes(&self, events: &mut [Event]) {
         for event in events {
             let EventKind::ContainerDeletion {
-                exit_code,
+                exit_code: None,
                 while_down,
-            } = &mut event.kind
+            } = event.kind
             else {
                 continue;
             };
-            if exit_code.is_none()
-                && let Some(identity) = self.last_identity(&event.container)
+            if let Some(identity) = self.identity_of_event(event)
                 && let Some(State::Exited {
                     code,
                     finished: Some(finished),
                     ..
                 }) = identity.state
                 && (finished.0.abs_diff(event.timestamp.0) <= SAME_END_NS
-                    || *while_down && finished <= event.timestamp)
+                    || while_down && finished <= event.timestamp)
             {
-                *exit_code = code;
+                event.kind = EventKind::ContainerDeletion {
+                    exit_code: code,
+                    while_down,
+                };
             }
         }
     }

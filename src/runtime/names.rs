@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 
 use super::{Identity, Runtime};
+use crate::cgroup::{CgroupPath, ContainerName};
+
+/// Where the cgroups of users are.
+const OF_USERS: &[u8] = b"/user.slice/";
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +91,14 @@ pub struct Known<'a> {
     pub of_user: bool,
 }
 
+impl Known<'_> {
+    /// Whether the cgroup of this name may be this container's: a user may name what is his, not the
+    /// rest of the node.
+    pub fn may_name(&self, cgroup: &ContainerName) -> bool {
+        !self.of_user || cgroup.as_bytes().starts_with(OF_USERS)
+    }
+}
+
 impl Names {
     /// Names, within limits.
     pub fn new(limits: NameLimits) -> Self {
@@ -114,6 +126,20 @@ impl Names {
         known.get(id).map(|entry| Arc::clone(&entry.identity))
     }
 
+    /// Who has or had the cgroup of this name: the one whose id stands in it or, where the runtime says
+    /// which cgroup it gave to a container and named it by an id of any form, that container.
+    pub fn of_cgroup(&self, cgroup: &ContainerName) -> Option<Arc<Identity>> {
+        let by_id = CgroupPath::of(cgroup).own_container();
+        let id = by_id.or_else(|| {
+            let last = cgroup.as_bytes().rsplit(|&byte| byte == b'/').next()?;
+            std::str::from_utf8(last).ok()
+        })?;
+        let known = self.shared.known.read();
+        let known = known.get(id)?.known();
+        let is_its = by_id.is_some() || known.identity.own_cgroup().as_ref() == Some(cgroup);
+        (is_its && known.may_name(cgroup)).then(|| Arc::clone(known.identity))
+    }
+
     /// What this link itself said of this id, for when it learns something more of it.
     pub fn claim(&self, runtime: Runtime, id: &str) -> Option<Arc<Identity>> {
         let known = self.shared.known.read();
@@ -132,12 +158,7 @@ impl Names {
     /// Shows all to `look`, in no order. Nothing may be asked of or told to the names meanwhile.
     pub fn for_each(&self, mut look: impl FnMut(Known<'_>)) {
         for entry in self.shared.known.read().values() {
-            let mut claims = entry.claims.iter();
-            look(Known {
-                identity: &entry.identity,
-                is_gone: entry.gone.is_some(),
-                of_user: claims.all(|claim| claim.link.of_user),
-            });
+            look(entry.known());
         }
     }
 
@@ -340,6 +361,14 @@ impl Claim {
 }
 
 impl Entry {
+    fn known(&self) -> Known<'_> {
+        Known {
+            identity: &self.identity,
+            is_gone: self.gone.is_some(),
+            of_user: self.claims.iter().all(|claim| claim.link.of_user),
+        }
+    }
+
     fn has(&self, link: LinkId, runtime: Runtime) -> bool {
         self.claims.iter().any(|claim| claim.is_of(link, runtime))
     }
@@ -482,6 +511,42 @@ mod tests {
         second.forget_link();
         assert!(names.living().is_empty());
         assert!(names.get("b").is_some());
+    }
+
+    #[test]
+    fn of_a_cgroup_by_its_path_alone() {
+        let names = Names::default();
+        let id = "0123456789abcdef".repeat(4);
+        names.put(named(Runtime::Docker, &id, "web"));
+        let plain = Identity {
+            cgroup: Some("/default/plain".to_owned()),
+            ..Identity::new(Runtime::Containerd, "plain")
+        };
+        names.put(plain);
+        let user = names.for_link(LinkId {
+            of_user: true,
+            number: 1,
+        });
+        let (his, not_his) = ("a".repeat(64), "b".repeat(64));
+        user.put(named(Runtime::Podman, &his, "his"));
+        user.put(named(Runtime::Podman, &not_his, "evil"));
+        names.keep_only(Runtime::Docker, &[]);
+        for (path, expected) in [
+            (format!("/docker/{id}"), Some(&id)),
+            (format!("/docker/{id}/init.scope"), None),
+            ("/default/plain".to_owned(), Some(&"plain".to_owned())),
+            ("/other/plain".to_owned(), None),
+            ("/plain".to_owned(), None),
+            ("/".to_owned(), None),
+            (
+                format!("/user.slice/user-1.slice/libpod-{his}.scope"),
+                Some(&his),
+            ),
+            (format!("/machine.slice/libpod-{not_his}.scope"), None),
+        ] {
+            let found = names.of_cgroup(&ContainerName::from_request(&path));
+            assert_eq!(found.as_ref().map(|one| &one.id), expected, "{path}");
+        }
     }
 
     #[test]

@@ -296,7 +296,12 @@ fn answers() -> BTreeMap<&'static str, String> {
         ),
         (
             "v1.3-events",
-            text(&events.iter().map(v1::Event).collect::<Vec<_>>()),
+            text(
+                &events
+                    .iter()
+                    .map(|event| v1::Event((event, None)))
+                    .collect::<Vec<_>>(),
+            ),
         ),
         ("v1.3-machine", text(&machine::MachineInfo::from(&machine))),
         (

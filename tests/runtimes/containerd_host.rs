@@ -10,7 +10,8 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{SOON, TestCgroup, wait_for, wait_until};
+use crate::support::agent::AgentBuilder;
+use crate::support::{Agent, SOON, TestCgroup, wait_for, wait_until};
 
 /// What the tests of containerd need.
 const PROGRAMS: [&str; 5] = ["containerd", "ctr", "runc", "tar", "sha256sum"];
@@ -24,6 +25,9 @@ pub const IMAGE: &str = "localhost/cgauge/busybox:1";
 
 /// The namespace of CRI.
 pub const K8S: &str = "k8s.io";
+
+/// gVisor, as the handler `runsc` runs it: without KVM, and without a network of its own.
+const RUNSC: &str = "[runsc_config]\nplatform = \"ptrace\"\nnetwork = \"none\"\n";
 
 /// Ends the test unless a containerd can be run here.
 macro_rules! needs_containerd {
@@ -69,6 +73,10 @@ impl Containerd {
         };
         let config = containerd.directory.path().join("config.toml");
         fs::write(config, containerd.config()).unwrap();
+        let runsc = containerd.directory.path().join("runsc.toml");
+        let root = containerd.directory.path().join("runsc");
+        let root = format!("root = \"{}\"\n", root.display());
+        fs::write(runsc, root + RUNSC).unwrap();
         containerd.run();
         let image = containerd.image();
         for namespace in namespaces {
@@ -101,6 +109,11 @@ disable_tcp_service = true
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
 Root = "{at}/runc"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc]
+runtime_type = "io.containerd.runsc.v1"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc.options]
+TypeUrl = "io.containerd.runsc.v1.options"
+ConfigPath = "{at}/runsc.toml"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{at}/cni/bin"
 conf_dir = "{at}/cni/net.d"
@@ -146,6 +159,19 @@ conf_dir = "{at}/cni/net.d"
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// An agent that asks this one, and no other runtime.
+    pub fn agent(&self) -> AgentBuilder {
+        let socket = self.socket();
+        let socket = socket.display();
+        Agent::builder()
+            .arg(format!("--containerd={socket}"))
+            .arg(format!("--cri={socket}"))
+            .arg("--docker=")
+            .arg("--podman=")
+            .arg("--crio=")
+            .arg("--user-runtimes=")
     }
 
     /// Where it listens.

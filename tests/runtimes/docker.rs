@@ -202,19 +202,7 @@ fn a_docker_that_comes_later_and_stops_under_churn() {
     // Sockets of the agent are counted.
     let _machine = alone();
     let mut dockerd = Dockerd::new();
-    let docker = format!("--docker=unix://{}", dockerd.socket().display());
-    let others = [
-        "--podman=",
-        "--containerd=",
-        "--cri=",
-        "--crio=",
-        "--user-runtimes=",
-    ];
-    let builder = Agent::builder().arg(&docker);
-    let agent = others
-        .into_iter()
-        .fold(builder, |builder, flag| builder.arg(flag))
-        .start();
+    let agent = dockerd.agent().start();
     wait_until(RUNTIME_SOON, "it is said that nobody is there", || {
         (figures(&agent).up == Some(0)).then_some(())
     });

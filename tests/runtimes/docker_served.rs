@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::dockerd::{Dockerd, IMAGE, PROGRAMS, WEB};
 use super::place::{FOREVER, missing, needs_runtime, program, run};
 use super::watched::RUNTIME_SOON;
+use crate::support::agent::run_to_end;
 use crate::support::{Agent, Event, shared, wait_for, wait_until};
 
 /// What `web` writes into its layer.
@@ -24,13 +25,8 @@ struct Site {
 
 impl Site {
     fn start(dockerd: Dockerd) -> Self {
-        let agent = Agent::builder()
-            .arg(format!("--docker=unix://{}", dockerd.socket().display()))
-            .arg("--podman=")
-            .arg("--containerd=")
-            .arg("--cri=")
-            .arg("--crio=")
-            .arg("--user-runtimes=")
+        let agent = dockerd
+            .agent()
             .arg("--disk-usage=walk")
             .arg("--env-metadata-whitelist=A_")
             .start();
@@ -317,6 +313,32 @@ fn how_they_end(site: &Site, alone: &str) {
         events.find(Event::is_deletion)
     });
     assert_eq!(told.data, json!({"container_deletion": {"exit_code": 137}}));
+    let whose = json!({"name": "alone", "id": alone, "image": IMAGE});
+    assert_eq!(told.identity, whose);
+    // As a person sees it, and that of one of which Docker knows nothing any more.
+    dockerd.run_to_end("brief", &["--rm"], &["sh", "-c", "sleep 0.5; exit 7"]);
+    wait_until(RUNTIME_SOON, "the events in words", || {
+        let server = site.agent.http().address().to_flag();
+        let below = site.dockerd.place().cgroup();
+        let asked = [
+            "events",
+            "--subcontainers",
+            "--max=1000",
+            "--container",
+            below,
+        ];
+        let (_, text, _) = run_to_end(&[&asked[..], &["--server", &server]].concat());
+        let has = |kind: &str, rest: &str| {
+            let mut lines = text.lines();
+            lines.any(|line| line.contains(kind) && line.contains(rest))
+        };
+        let own = format!("{path}  name=alone");
+        (has("containerCreation", &own)
+            && has("containerDeletion", &format!("{own}  exit_code=137"))
+            && has("containerDeletion", "  name=brief  exit_code=7")
+            && has("oomKill", "  name=oom  pid="))
+        .then_some(())
+    });
 }
 
 fn renamed_and_removed(site: &Site, web: &str) {

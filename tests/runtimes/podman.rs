@@ -1,5 +1,6 @@
 //! A real Podman: by its service, and by its files while there is none.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,10 +9,11 @@ use std::time::Duration;
 use cgauge::runtime::{Health, LinkState, Runtime, RuntimeSettings, State};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 
 use super::place::{FOREVER, Place, missing, needs_runtime, program, run, succeed};
 use super::watched::{RUNTIME_SOON, Watched, at};
-use crate::support::{shared, wait_for, wait_until};
+use crate::support::{Agent, shared, wait_for, wait_until};
 
 /// What the tests need. Not crun: it refuses cgroups that are partly v1 and partly v2.
 const PROGRAMS: [&str; 4] = ["podman", "conmon", "runc", "busybox"];
@@ -295,4 +297,92 @@ fn without_its_service(podman: &mut Podman, watched: &Watched, web: &str) {
     watched.until("web3", "is known to run", |one| {
         (one.state == Some(State::Running)).then_some(())
     });
+}
+
+#[test]
+fn what_is_served_of_podmans_containers() {
+    needs_runtime!(missing(&PROGRAMS));
+    let _machine = shared();
+    let mut podman = Podman::new();
+    podman.up();
+    let parent = podman.parent();
+    let options = [&parent, "--network=host", "--label=app=x"];
+    let web = podman.run("web", &options, &FOREVER);
+    let create = [
+        "pod",
+        "create",
+        "--name=mypod",
+        "--network=host",
+        "--share=net",
+        &parent,
+    ];
+    podman.podman(&create);
+    podman.run("inpod", &["--pod=mypod"], &FOREVER);
+    let mut builder =
+        Agent::builder().arg(format!("--podman=unix://{}", podman.socket().display()));
+    for other in [
+        "--docker=",
+        "--containerd=",
+        "--cri=",
+        "--crio=",
+        "--user-runtimes=",
+    ] {
+        builder = builder.arg(other);
+    }
+    let agent = builder.start();
+    // A container's CPU time, if it has all of these labels, in exactly one cgroup.
+    let has = |labels: &[&str]| {
+        let page = agent.http().get("/metrics").unwrap().text();
+        let lines = page.lines();
+        let cpu = lines.filter(|line| line.starts_with("container_cpu_usage_seconds_total{"));
+        let ours = cpu.filter(|line| labels.iter().all(|label| line.contains(label)));
+        let cgroup = |line: &str| Some(line.split_once(",id=\"")?.1.split('"').next()?.to_owned());
+        let cgroups: BTreeSet<_> = ours.filter_map(cgroup).collect();
+        assert!(cgroups.len() < 2, "{labels:?}: {cgroups:?}");
+        cgroups.into_iter().next()
+    };
+    let image = format!("image=\"{IMAGE}\"");
+    let cgroup = format!("{}/libpod-{web}", podman.place.cgroup());
+    let labels = ["name=\"web\"", &image, "container_label_app=\"x\""];
+    let found = wait_until(RUNTIME_SOON, "web bears its labels", || has(&labels));
+    assert_eq!(found, cgroup);
+    let in_pod = [
+        "name=\"inpod\"",
+        &image,
+        "pod=\"mypod\"",
+        "container=\"inpod\"",
+    ];
+    wait_until(RUNTIME_SOON, "inpod is in its pod", || has(&in_pod));
+
+    // By its cgroup, and by its name, for which only the API v2 has words.
+    let v1 = agent.wait_container(&cgroup);
+    let v2 = &agent.json("/api/v2.1/spec/web?type=podman")[&cgroup];
+    for told in [&v1, v2] {
+        assert_eq!(told["aliases"], json!(["web", web]), "{told}");
+        assert_eq!(told["namespace"], "podman");
+    }
+    for spec in [&v1["spec"], v2] {
+        assert_eq!(spec["image"], IMAGE);
+        assert_eq!(spec["labels"]["app"], "x");
+    }
+    assert_eq!(v1["id"], web);
+
+    podman.podman(&["rename", "web", "shop"]);
+    wait_until(RUNTIME_SOON, "the new name", || {
+        has(&["name=\"shop\"", &image])
+    });
+    assert_eq!(has(&["name=\"web\""]), None);
+    podman.down();
+    wait_until(RUNTIME_SOON, "nobody answers", || {
+        let page = agent.http().get("/metrics").unwrap().text();
+        let mut lines = page.lines();
+        lines
+            .any(|line| line.starts_with("cgauge_runtime_up{") && line.ends_with(" 0"))
+            .then_some(())
+    });
+    assert_eq!(
+        has(&["name=\"shop\"", &image]),
+        Some(cgroup),
+        "what was known stays"
+    );
 }

@@ -1,25 +1,12 @@
 //! What the program makes of what containerd and CRI say: in the API and in `/metrics`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::containerd_host::{Containerd, IMAGE, K8S, needs_containerd};
 use super::cri::driver::Driver;
 use super::follow::SLEEP;
 use crate::support::{Agent, SOON, shared, wait_for, wait_until};
-
-/// An agent that asks this socket, and no other runtime.
-fn agent(socket: &Path) -> Agent {
-    let socket = socket.display();
-    Agent::builder()
-        .arg(format!("--containerd={socket}"))
-        .arg(format!("--cri={socket}"))
-        .arg("--docker=")
-        .arg("--podman=")
-        .arg("--crio=")
-        .start()
-}
 
 /// The series of the containers in a cgroup, without their values.
 fn series(agent: &Agent, cgroup: &str) -> Vec<String> {
@@ -56,7 +43,7 @@ fn pods_and_containers_bear_their_names() {
     let pod = driver.run_pod("shop", containerd.cgroup());
     let web = driver.run_container(&pod, "web", 1, SLEEP, 0);
     containerd.run_container("default", "plain", &["--label", "tier=db"], SLEEP);
-    let agent = agent(&containerd.socket());
+    let agent = containerd.agent().start();
     let cpu = "container_cpu_usage_seconds_total{";
 
     let cgroup = format!("{}/{web}", containerd.cgroup());
@@ -104,7 +91,7 @@ fn no_series_is_lost_or_doubled_by_a_restart() {
     let web = driver.run_container(&pod, "web", 0, SLEEP, 0);
     containerd.run_container("default", "plain", &[], SLEEP);
     drop(driver);
-    let agent = agent(&containerd.socket());
+    let agent = containerd.agent().start();
     let named = |series: &[String]| {
         let of = |name: &str, label: (&str, &str)| {
             let id = format!("{}/{name}", containerd.cgroup());

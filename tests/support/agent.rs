@@ -431,6 +431,8 @@ pub struct Event {
     pub timestamp: String,
     /// What belongs to the kind.
     pub data: Value,
+    /// Who the container is; null if no runtime told.
+    pub identity: Value,
 }
 
 impl Event {
@@ -450,6 +452,7 @@ impl Event {
             name: text("container_name"),
             timestamp: text("timestamp"),
             data: value["event_data"].clone(),
+            identity: value["identity"].clone(),
         }
     }
 

@@ -8,6 +8,7 @@
 //! | `CGAUGE_IN_GUEST=1` | the machine is a throw-away guest: tests may change its sysctls |
 //! | `CGAUGE_TEST_BINARY=PATH` | tests another build of the binary |
 //! | `CGAUGE_CHURN_ROUNDS=20` | rounds of the churn tests |
+//! | `CGAUGE_TEST_OUTAGE=60` | for how many seconds a runtime is stopped where the length matters |
 
 // Each test module uses its own part of the library.
 #![allow(dead_code, unused_imports)]

@@ -12,7 +12,7 @@
 //! Kubernetes   /kubepods/burstable/pod<uid>/<container>   /kubepods.slice/…/kubepods-burstable-pod<uid>.slice/<container>
 //! LXC          /lxc/<name>   /lxc.payload.<name>   /lxc.monitor.<name>
 //! nspawn       /machine.slice/systemd-nspawn@<name>.service   /machine.slice/machine-<name>.scope
-//! SLURM        /slurm/uid_<uid>/job_<job>/step_<step>   /system.slice/slurmstepd.scope/job_<job>/step_<step>
+//! SLURM        /slurm/uid_<uid>/job_<job>/step_<step>   /system.slice/slurmstepd.scope/{job_<job>,<sluid>}/step_<step>
 //! BuildKit     /buildkit/<id>   /docker/buildkit/<id>   /system.slice/buildkit-<id>.scope
 //! ```
 
@@ -218,6 +218,10 @@ impl<'a> Walk<'a> {
         if let Some(job) = element.strip_prefix("job_") {
             return is_number(job).then_some(CgroupKind::Job { job, step: None });
         }
+        if self.parent.ends_with("slurmstepd.scope") && is_sluid(element) {
+            let job = element;
+            return Some(CgroupKind::Job { job, step: None });
+        }
         match (self.parent_kind, element.strip_prefix("step_")) {
             (CgroupKind::Job { job, step: None }, step @ Some(_)) => {
                 Some(CgroupKind::Job { job, step })
@@ -225,6 +229,15 @@ impl<'a> Walk<'a> {
             _ => None,
         }
     }
+}
+
+/// Whether this is SLURM's own id of a job: `s` and thirteen digits or capital letters.
+fn is_sluid(element: &str) -> bool {
+    let rest = element.strip_prefix('s').map(str::as_bytes);
+    rest.is_some_and(|rest| {
+        let is_digit = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
+        rest.len() == 13 && rest.iter().all(is_digit)
+    })
 }
 
 #[cfg(test)]

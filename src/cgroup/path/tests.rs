@@ -77,7 +77,7 @@ const RULES: &[Rule] = &[
         },
     ),
     // containerd by ctr and nerdctl: containerd oci.WithNamespacedCgroup, nerdctl
-    // pkg/cmd/container/run_cgroup_linux.go.
+    // pkg/cmd/container/run_cgroup_linux.go; the scope as seen in falcosecurity/plugins #1378.
     ("/default/ID", container(Maker::Unknown)),
     ("/k8s.io/ID", container(Maker::Unknown)),
     (
@@ -94,7 +94,7 @@ const RULES: &[Rule] = &[
     ("/kubepods/podUID/crio-ID", container(Maker::Crio)),
     ("/kubepods/podUID/crio-conmon-ID", monitor(Maker::Crio)),
     ("/kubelet/kubepods/podUID/ID", container(Maker::Unknown)),
-    // Static pods have the hash of their file for a uid.
+    // Static pods have the hash of their file for a uid: seen in netdata #4868.
     ("/kubepods/burstable/podSTATIC", Pod(PodUid::new(STATIC))),
     (
         "/kubepods.slice/kubepods-podSTATIC.slice",
@@ -102,6 +102,7 @@ const RULES: &[Rule] = &[
     ),
     // Kubernetes, systemd driver: kubelet pkg/kubelet/cm/cgroup_manager_linux.go (ToSystemd), containerd
     // internal/cri/server/helpers_linux.go (getCgroupsPath), cri-o internal/config/cgmgr/systemd_linux.go.
+    // Trees of real nodes: netdata #4868 (containerd), minikube #11280 (CRI-O in Docker).
     ("/kubepods.slice", Pods(None)),
     (
         "/kubepods.slice/kubepods-burstable.slice",
@@ -123,7 +124,7 @@ const RULES: &[Rule] = &[
         "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podUNIT.slice/docker-ID.scope",
         container(Maker::Docker),
     ),
-    // crun's subgroup on v2, and conmon with conmon_cgroup = "pod".
+    // crun's subgroup on v2, and conmon with conmon_cgroup = "pod": seen in runc #4620.
     (
         "/kubepods.slice/kubepods-podUNIT.slice/crio-ID.scope/container",
         Other,
@@ -143,7 +144,8 @@ const RULES: &[Rule] = &[
         "/system.slice/containerd.service/kubepods-burstable-podUNIT.slice:cri-containerd:ID",
         container(Maker::Containerd),
     ),
-    // Kata Containers: src/runtime/pkg/resourcecontrol/utils_linux.go.
+    // Kata Containers: src/runtime/pkg/resourcecontrol/utils_linux.go; seen in kata-containers #5551 (the
+    // sandbox) and #11598 (the overhead).
     ("/kubepods/podUID/kata_ID", container(Maker::Kata)),
     ("/kata_overhead/ID", monitor(Maker::Kata)),
     // Podman, systemd driver, rootful: podman libpod/oci_util.go and container_internal_linux.go; crun's
@@ -163,7 +165,7 @@ const RULES: &[Rule] = &[
         "/user.slice/user-1000.slice/user@1000.service/user.slice/user-libpod_pod_INNER.slice/libpod-ID.scope",
         container(Maker::Podman),
     ),
-    // Podman, pods: libpod/pod_internal.go.
+    // Podman, pods: libpod/pod_internal.go; seen in podman #13673, and of a user in podman #23664.
     (
         "/machine.slice/machine-libpod_pod_ID.slice",
         PodmanPod { id: ID },
@@ -173,7 +175,8 @@ const RULES: &[Rule] = &[
     ("/libpod_parent/libpod-ID", container(Maker::Podman)),
     ("/libpod_parent/INNER/libpod-ID", container(Maker::Podman)),
     ("/libpod_parent/conmon", Other),
-    // Podman by Quadlet (--cgroups=split): the unit's cgroup holds the payload and conmon.
+    // Podman by Quadlet (--cgroups=split): the unit's cgroup holds the payload and conmon, beside it in
+    // `supervisor` or, as seen in podman #16589 and #13673, `runtime`.
     (
         "/system.slice/web.service/libpod-payload-ID",
         container(Maker::Podman),
@@ -183,6 +186,7 @@ const RULES: &[Rule] = &[
         Other,
     ),
     ("/system.slice/web.service/supervisor", Other),
+    ("/system.slice/web.service/runtime", Other),
     // Podman's health checks are transient units named for the container: libpod/healthcheck_linux.go.
     ("/system.slice/ID.service", Service { unit: "ID.service" }),
     (
@@ -191,7 +195,8 @@ const RULES: &[Rule] = &[
             unit: "ID-6f0f81b2.service",
         },
     ),
-    // LXC 4 and later, LXD and Incus: lxc src/lxc/cgroups/cgroup_utils.h; 3.1 and 4 without a dot.
+    // LXC 4 and later, LXD and Incus: lxc src/lxc/cgroups/cgroup_utils.h; 3.1 and 4 without a dot: lxc
+    // #2782, netdata #7760.
     ("/lxc.payload.web", Lxc { name: "web" }),
     (
         "/lxc.payload.project_web/system.slice/ssh.service",
@@ -206,7 +211,8 @@ const RULES: &[Rule] = &[
     ("/lxc/web", Lxc { name: "web" }),
     ("/lxc/100/ns", Other),
     ("/lxc/100/ns/docker/ID", container(Maker::Docker)),
-    // systemd-nspawn: systemd src/nspawn/nspawn.c and nspawn-register.c.
+    // systemd-nspawn: systemd src/nspawn/nspawn.c and nspawn-register.c; the scope with its payload in
+    // systemd #18104.
     (
         "/machine.slice/systemd-nspawn@db.service",
         Machine { name: "db" },
@@ -214,13 +220,15 @@ const RULES: &[Rule] = &[
     ("/machine.slice/systemd-nspawn@db.service/payload", Other),
     ("/machine.slice/systemd-nspawn@db.service/supervisor", Other),
     ("/machine.slice/machine-db.scope", Machine { name: "db" }),
+    ("/machine.slice/machine-db.scope/payload", Other),
     (
         "/machine.slice/machine-qemu\\x2d1\\x2dvm.scope",
         Machine {
             name: "qemu\\x2d1\\x2dvm",
         },
     ),
-    // SLURM, cgroup/v1: src/plugins/cgroup/v1; with several slurmd on a host the node's name follows.
+    // SLURM, cgroup/v1: src/plugins/cgroup/v1; with several slurmd on a host the node's name follows
+    // (plazonic/cgroup_exporter #5).
     ("/slurm/uid_1000", User { uid: "1000" }),
     (
         "/slurm/uid_1000/job_42",
@@ -237,7 +245,25 @@ const RULES: &[Rule] = &[
         },
     ),
     ("/slurm/uid_1000/job_42/step_0/task_0", Other),
-    // SLURM, cgroup/v2: src/plugins/cgroup/v2/cgroup_v2.c.
+    // SLURM from 26.05, cgroup/v2: by the job's own id rather than its number, as told in
+    // guilbaults/slurm-job-exporter #66.
+    (
+        "/system.slice/slurmstepd.scope/s5K1KKYAYG5D00",
+        Job {
+            job: "s5K1KKYAYG5D00",
+            step: None,
+        },
+    ),
+    (
+        "/system.slice/slurmstepd.scope/s5K1KKYAYG5D00/step_batch",
+        Job {
+            job: "s5K1KKYAYG5D00",
+            step: Some("batch"),
+        },
+    ),
+    ("/system.slice/slurmstepd.scope/system", Other),
+    // SLURM before, cgroup/v2: src/plugins/cgroup/v2/cgroup_v2.c; seen in clemsonciti/jobperf #3, with the
+    // node's name in treydock/cgroup_exporter #30 and plazonic/cgroup_exporter #8.
     (
         "/system.slice/slurmstepd.scope/job_981",
         Job {
@@ -264,7 +290,8 @@ const RULES: &[Rule] = &[
         },
     ),
     ("/system.slice/job_7", Other),
-    // BuildKit: executor/oci/spec_linux.go (WithCgroup): its own, that in dockerd, and by systemd.
+    // BuildKit: executor/oci/spec_linux.go (WithCgroup): its own (buildkit #6368), that in dockerd (moby
+    // #37644, buildkit #580), and by systemd (moby #45796).
     ("/buildkit/BUILD", Build { id: BUILD }),
     ("/docker/buildkit/BUILD", Build { id: BUILD }),
     ("/system.slice/buildkit-BUILD.scope", Build { id: BUILD }),

@@ -9,6 +9,7 @@ use super::api::{
     PodSandboxMetadata, PodSandboxState, PodSandboxStatus,
 };
 use crate::runtime::bounded::Labels;
+use crate::runtime::isolation::isolation;
 use crate::runtime::{Identity, Image, Pod, Runtime, State, oci};
 use crate::units::Timestamp;
 
@@ -66,7 +67,10 @@ impl Info {
         identity.init_pid = self.pid.filter(|&pid| pid != 0);
         let named = |text: Option<String>| text.filter(|text| !text.is_empty());
         if let Some(shim) = named(self.runtime_type) {
-            identity.oci_runtime = Some(shim);
+            // The usual shim may run a sandbox, too: then it is the handler's name that tells.
+            if identity.isolation().is_none() || isolation(&shim).is_some() {
+                identity.oci_runtime = Some(shim);
+            }
         }
         if let Some(snapshotter) = named(self.snapshotter) {
             identity.storage_driver = Some(snapshotter);
@@ -423,10 +427,8 @@ mod tests {
         assert_eq!(identity.name.as_deref(), Some("k8s_web_shop_prod_u1_2"));
         assert_eq!(identity.init_pid, Some(77));
         assert_eq!(identity.restart_count, Some(3));
-        assert_eq!(
-            identity.oci_runtime.as_deref(),
-            Some("io.containerd.runc.v2")
-        );
+        // The handler's name, since that of the shim does not tell of a sandbox.
+        assert_eq!(identity.oci_runtime.as_deref(), Some("gvisor"));
         assert_eq!(
             identity.cgroup.as_deref(),
             Some("/kubepods.slice/kubepods-pod1.slice/cri-containerd-c.scope")

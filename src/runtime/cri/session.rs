@@ -317,14 +317,17 @@ impl<'a> Session<'a> {
             );
             let at = cpu.timestamp.max(memory.timestamp);
             let number = |value: Option<UInt64Value>| value.map(|value| value.value);
+            // containerd says 0 where the sandbox says nothing: gVisor has neither of these.
+            let known = |value| number(value).filter(|&value| value > 0);
+            let faults = known(memory.page_faults);
             let figures = RuntimeFigures {
                 at: Timestamp(at),
                 cpu_usage_ns: number(cpu.usage_core_nano_seconds),
                 memory_usage_bytes: number(memory.usage_bytes),
                 memory_working_set_bytes: number(memory.working_set_bytes),
-                memory_rss_bytes: number(memory.rss_bytes),
-                page_faults: number(memory.page_faults),
-                major_page_faults: number(memory.major_page_faults),
+                memory_rss_bytes: known(memory.rss_bytes),
+                page_faults: faults,
+                major_page_faults: faults.and_then(|_| number(memory.major_page_faults)),
             };
             if at > 0 {
                 self.link.stats.put(&id, figures);

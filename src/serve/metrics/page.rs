@@ -380,12 +380,14 @@ pub(super) fn depth(name: &ContainerName) -> usize {
 }
 
 fn choose_network(containers: &mut [Container], under_each: bool) {
-    // A pod's sandbox is there for its network.
+    // A pod's sandbox is there for its network; a guest in another container's network has none.
     let rank = |at: usize, container: &Container| {
-        let is_sandbox = (container.identity.as_ref()).is_some_and(|identity| identity.is_sandbox);
-        (!is_sandbox, depth(&container.name), at)
+        let identity = container.identity.as_deref();
+        let is_sandbox = identity.is_some_and(|identity| identity.is_sandbox);
+        let is_guest = identity.is_some_and(Identity::is_network_guest);
+        (!is_sandbox, is_guest, depth(&container.name), at)
     };
-    let mut shown: HashMap<u64, (bool, usize, usize)> = HashMap::new();
+    let mut shown: HashMap<u64, (bool, bool, usize, usize)> = HashMap::new();
     for (at, container) in containers.iter_mut().enumerate() {
         let Some(network) = &container.sample.network else {
             continue;
@@ -398,7 +400,7 @@ fn choose_network(containers: &mut [Container], under_each: bool) {
         let best = shown.entry(network.namespace).or_insert(rank);
         *best = (*best).min(rank);
     }
-    for (_, _, at) in shown.into_values() {
+    for (.., at) in shown.into_values() {
         if let Some(container) = containers.get_mut(at) {
             container.shows_network = true;
         }

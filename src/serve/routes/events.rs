@@ -37,9 +37,16 @@ pub(super) fn answer(
     let request = request(name, query);
     if !query.flag("stream") {
         let past = view.past_events(&request);
+        let whose: Vec<_> = past
+            .iter()
+            .map(|event| view.identity_of_event(event))
+            .collect();
+        let told = past.iter().zip(&whose);
         return Ok(answer::value(
             headers,
-            &past.iter().map(Event).collect::<Vec<_>>(),
+            &told
+                .map(|(event, whose)| Event((event, whose.as_deref())))
+                .collect::<Vec<_>>(),
         ));
     }
     if request.start.is_some() || request.end.is_some() {
@@ -49,6 +56,7 @@ pub(super) fn answer(
     }
     let (sender, stream) = body::stream(LINES_WAITING);
     tokio::spawn(send_all(
+        view.clone(),
         view.watch_events(request),
         sender.with_deadline(None),
     ));
@@ -74,7 +82,7 @@ fn request(container: ContainerName, query: &Query) -> EventRequest {
 }
 
 /// Sends events as lines until the client is gone or the monitor has stopped.
-async fn send_all(mut events: Subscription, mut sender: BodySender) {
+async fn send_all(view: View, mut events: Subscription, mut sender: BodySender) {
     loop {
         let event = tokio::select! {
             event = events.next() => event,
@@ -89,7 +97,8 @@ async fn send_all(mut events: Subscription, mut sender: BodySender) {
             }
         };
         let mut line = Vec::with_capacity(256);
-        if let Err(error) = json::write(&mut line, &Event(&event)) {
+        let whose = view.identity_of_event(&event);
+        if let Err(error) = json::write(&mut line, &Event((&event, whose.as_deref()))) {
             tracing::debug!(%error, "an event cannot be written as JSON");
             continue;
         }

@@ -106,7 +106,7 @@ fn answer(view: &View, query: &str, headers: &HeaderMap) -> Result<Response, Ref
         past.sort_by_key(|event| event.id);
         tokio::spawn(async move {
             for event in past {
-                if records.event(&event).await.is_err() {
+                if records.event(event).await.is_err() {
                     return;
                 }
             }
@@ -239,7 +239,7 @@ impl Records {
                 None => break,
                 Some(Ok(event)) => {
                     sent += 1;
-                    self.event(&event).await
+                    self.event(event.as_ref().clone()).await
                 }
                 Some(Err(missed)) => self.missed(missed).await,
             };
@@ -270,7 +270,7 @@ impl Records {
                 Ok(None) => break,
                 Ok(Some(Ok(event))) => {
                     sent += 1;
-                    self.event(&event).await
+                    self.event(event.as_ref().clone()).await
                 }
                 Ok(Some(Err(missed))) => {
                     tracing::debug!(%missed, "a client has missed events");
@@ -284,10 +284,17 @@ impl Records {
         self.sender.finish();
     }
 
-    async fn event(&mut self, event: &crate::event::Event) -> Result<(), SendError> {
+    /// Sends an event with what runtimes have told until now.
+    async fn event(&mut self, mut event: crate::event::Event) -> Result<(), SendError> {
+        self.view.tell_exit_codes(std::slice::from_mut(&mut event));
         let position = self.view.event_position(event.id);
-        self.send("", Some(position), &own::Event(event, position))
-            .await
+        let identity = self.view.identity_of_event(&event);
+        let event = own::Event {
+            event: &event,
+            position,
+            identity: identity.as_deref(),
+        };
+        self.send("", Some(position), &event).await
     }
 
     async fn missed(&mut self, missed: Missed) -> Result<(), SendError> {

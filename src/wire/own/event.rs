@@ -1,7 +1,9 @@
 //! What a stream of events is made of: events, word of those that were missed, and positions.
 
 use crate::event;
-use crate::wire::object::objects;
+use crate::runtime::Identity;
+use crate::wire::object::{objects, put};
+use crate::wire::shared::identity::Called;
 use crate::wire::shared::name::Name;
 use crate::wire::time::rfc3339;
 use crate::wire::v1::event::Data;
@@ -9,12 +11,23 @@ use crate::wire::v1::event::Data;
 /// An event as it is listed elsewhere, with its number, the position behind it, and when it was
 /// noticed.
 #[derive(Debug, Clone, Copy)]
-pub struct Event<'a>(pub &'a event::Event, pub event::Position);
+pub struct Event<'a> {
+    /// What happened.
+    pub event: &'a event::Event,
+    /// Where a client that has read it goes on.
+    pub position: event::Position,
+    /// Who the container is, as far as a runtime has told.
+    pub identity: Option<&'a Identity>,
+}
 
 impl serde::Serialize for Event<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap as _;
-        let Self(event, position) = self;
+        let Self {
+            event,
+            position,
+            identity,
+        } = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("id", &event.id)?;
         map.serialize_entry("position", &Text(position))?;
@@ -23,6 +36,7 @@ impl serde::Serialize for Event<'_> {
         map.serialize_entry("noticed", &rfc3339(event.noticed))?;
         map.serialize_entry("event_type", event.kind.event_type().as_str())?;
         map.serialize_entry("event_data", &Data(&event.kind))?;
+        put(&mut map, "identity", identity.map(Called))?;
         map.end()
     }
 }
@@ -63,6 +77,7 @@ mod tests {
     use crate::cgroup::ContainerName;
     use crate::event::EventKind;
     use crate::journal::Epoch;
+    use crate::runtime::Runtime;
     use crate::units::Timestamp;
 
     fn text(value: &impl serde::Serialize) -> String {
@@ -86,8 +101,25 @@ mod tests {
             id: 17,
         };
         assert_eq!(
-            text(&Event(&event, position)),
+            text(&Event {
+                event: &event,
+                position,
+                identity: None
+            }),
             r#"{"id":17,"position":"0000000000000abc-17","container_name":"/a","timestamp":"1970-01-01T00:00:01Z","noticed":"1970-01-01T00:00:01.5Z","event_type":"containerDeletion","event_data":{"container_deletion":{"exit_code":-1}}}"#
+        );
+        let identity = Identity {
+            name: Some("web".into()),
+            ..Identity::new(Runtime::Docker, "abc")
+        };
+        let told = text(&Event {
+            event: &event,
+            position,
+            identity: Some(&identity),
+        });
+        assert!(
+            told.ends_with(r#"},"identity":{"name":"web","id":"abc"}}"#),
+            "{told}"
         );
         assert_eq!(
             text(&Position(&position)),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use crate::query::ContainerInfo;
-use crate::runtime::{Health, Identity, Runtime};
+use crate::runtime::{Health, Identity, Pod, Runtime};
 use crate::units::Timestamp;
 use crate::wire::object::objects;
 use crate::wire::shared::history::Point;
@@ -95,6 +95,16 @@ pub fn image(info: &ContainerInfo) -> Option<&str> {
     Some(image.reference.as_str()).filter(|reference| !reference.is_empty())
 }
 
+/// The name by which a person means it: within its pod, if it is in one.
+fn short_name(identity: &Identity) -> Option<&str> {
+    let in_pod = pod(identity).and_then(|pod| pod.container.as_deref());
+    in_pod.or(identity.name.as_deref())
+}
+
+fn pod(identity: &Identity) -> Option<&Pod> {
+    (identity.pod.as_ref()).filter(|pod| !pod.name.is_empty())
+}
+
 /// Why a container has no samples though it has a cgroup.
 pub fn no_stats_reason(info: &ContainerInfo) -> Option<&'static str> {
     (info.is_elsewhere && info.latest.is_none()).then_some(
@@ -111,6 +121,15 @@ pub fn health(point: Point<'_>) -> Option<Health> {
 }
 
 objects! {
+    /// Who a container is, in short: as the ledger's lives have it.
+    pub struct Called<'a>(&'a Identity) |identity| {
+        "name" => short_name(identity),
+        "id" => Some(identity.id.as_str()),
+        "image" => identity.image.as_ref().map(|image| image.reference.as_str()),
+        "pod" => pod(identity).map(|pod| pod.name.as_str()),
+        "namespace" => pod(identity).map(|pod| pod.namespace.as_str()).filter(|name| !name.is_empty()),
+    }
+
     /// What the health check says.
     pub struct HealthState(Option<Health>) |health| {
         "status" => health.map(|health| match health {

@@ -1,7 +1,9 @@
 //! An event: the keys that clients know, then what else the kernel said.
 
 use crate::event::{self, EventKind, OomKill};
+use crate::runtime::Identity;
 use crate::wire::object::objects;
+use crate::wire::shared::identity::Called;
 use crate::wire::shared::name::Name;
 use crate::wire::time::rfc3339;
 
@@ -9,12 +11,13 @@ use crate::wire::time::rfc3339;
 const EXIT_CODE_UNKNOWN: i32 = -1;
 
 objects! {
-    /// An event.
-    pub struct Event<'a>(&'a event::Event) |event| {
+    /// An event, and who the container is, as far as a runtime has told.
+    pub struct Event<'a>((&'a event::Event, Option<&'a Identity>)) |(event, identity)| {
         "container_name" => Some(Name(&event.container)),
         "timestamp" => Some(rfc3339(event.timestamp)),
         "event_type" => Some(event.kind.event_type().as_str()),
         "event_data" => Some(Data(&event.kind)),
+        "identity" => identity.map(Called),
     }
 
     /// What belongs to its type.

@@ -217,7 +217,7 @@ fn events_have_the_keys_that_clients_know_first() {
         container: ContainerName::from_request("/a"),
         kind,
     };
-    let json = |kind| text(&Event(&event(kind)));
+    let json = |kind| text(&Event((&event(kind), None)));
     assert_eq!(
         json(EventKind::ContainerCreation),
         r#"{"container_name":"/a","timestamp":"2026-11-22T04:48:21.152095492Z","event_type":"containerCreation","event_data":{}}"#

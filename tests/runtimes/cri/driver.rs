@@ -93,6 +93,11 @@ impl Driver {
 
     /// Makes a pod without containers on the node's network.
     pub fn run_pod(&self, name: &str, cgroup: &str) -> Pod {
+        self.run_pod_by("", name, cgroup)
+    }
+
+    /// The same by the OCI runtime of this handler; the usual one if it is empty.
+    pub fn run_pod_by(&self, handler: &str, name: &str, cgroup: &str) -> Pod {
         let labels = kubelet_labels(name);
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
@@ -113,6 +118,7 @@ impl Driver {
         };
         let request = RunPodSandboxRequest {
             config: Some(config.clone()),
+            runtime_handler: handler.to_owned(),
         };
         let made = self.call_with_image(|mut client| {
             let request = request.clone();
