@@ -203,12 +203,14 @@ impl Book {
     }
 
     /// What there was at start is known: lives of an earlier run that were not met again are over.
-    pub(super) fn all_met(&mut self, now: Timestamp) {
-        for (_, mut life) in std::mem::take(&mut self.unmet) {
-            life.end_unseen = true;
+    pub(super) fn all_met(&mut self, now: Timestamp) -> Vec<Life> {
+        let mut over: Vec<_> = std::mem::take(&mut self.unmet).into_values().collect();
+        for life in &mut over {
+            (life.end_unseen, life.ended) = (true, Some(now));
             let (figures, finality) = (life.figures, life.finality);
-            self.close(life, now, figures, finality);
+            self.close(life.clone(), now, figures, finality);
         }
+        over
     }
 
     /// Takes up a record of an earlier run.
@@ -335,14 +337,22 @@ impl Book {
 
     pub(super) fn exited(&mut self, which: &Which, exit: Exit) {
         self.change(which, |life| {
+            let exit = match &life.exit {
+                Some(known) => exit.joined(known),
+                None => exit,
+            };
+            let is_new = life.exit.as_ref() != Some(&exit);
             life.exit = Some(exit);
-            true
+            is_new
         });
     }
 
     pub(super) fn identify(&mut self, which: &Which, identity: Arc<Identity>) {
         let mut moved = None;
         self.change(which, |life| {
+            if life.identity.as_ref() == Some(&identity) {
+                return false;
+            }
             let before = life.workload();
             life.identity = Some(identity);
             moved = Some((before, life.clone()));

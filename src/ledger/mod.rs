@@ -8,6 +8,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `life` | what is known of one container's life |
+//! | `called` | pure: what is kept of what a runtime knows |
 //! | `figures` | its final figures, and how final they are |
 //! | `kill` | one OOM kill |
 //! | `book` | pure: all lives and totals, and their bounds |
@@ -16,6 +17,7 @@
 pub mod life;
 pub mod figures;
 pub mod kill;
+mod called;
 mod book;
 mod stored;
 
@@ -108,8 +110,9 @@ impl Ledger {
     }
 
     /// All that was there at start is known: what an earlier run knew and is not there has ended.
-    pub fn all_met(&self, now: Timestamp) {
-        self.write(|book| book.all_met(now));
+    /// Gives those.
+    pub fn all_met(&self, now: Timestamp) -> Vec<Life> {
+        self.write(|book| book.all_met(now))
     }
 
     /// Takes a record of the journal of an earlier run, of whatever kind. Before anything else.
@@ -170,7 +173,8 @@ impl Ledger {
         self.write(|book| book.confirm(number, better));
     }
 
-    /// How a container's first process ended.
+    /// How a container's first process ended. What a runtime says of it (it gives a reason) counts more than
+    /// what was seen of processes, whichever is told first.
     pub fn exited(&self, which: &Which, exit: Exit) {
         self.write(|book| book.exited(which, exit));
     }

@@ -4,15 +4,13 @@
 use std::time::Duration;
 
 use crate::handler::Handler;
+use crate::ledger::life::EXIT_BY_SIGNAL;
 use crate::ledger::{Exit, Figures, Finality, LastRead};
 use crate::source::exits::Tally;
 use crate::units::Timestamp;
 
 /// By how much the records of exits may be below what a poll saw and still be whole: the kernel rounds.
 const ROUNDING_NS: u64 = 1_000_000;
-
-/// A process that was ended by a signal exits with this and the signal, as shells say it.
-const EXIT_BY_SIGNAL: i32 = 128;
 
 /// What a container that ended had used, as far as it was read.
 pub(super) fn figures(handler: &Handler, ended: Timestamp) -> Option<(Figures, Finality)> {

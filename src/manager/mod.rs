@@ -10,6 +10,7 @@ pub mod exits;
 pub mod registry;
 pub mod restore;
 mod last;
+mod naming;
 mod thrift;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use self::naming::Namer;
 use self::thrift::Thrift;
 use crate::cache::Limits;
 use crate::cgroup::file::FdBudget;
@@ -29,6 +31,7 @@ use crate::event::{EventBus, EventKind};
 use crate::handler::{Handler, NewHandler, Sampler};
 use crate::ledger::{Ledger, Which};
 use crate::node::Node;
+use crate::runtime::Runtimes;
 use crate::self_metrics::SelfMetrics;
 use crate::source::{Change, Directory, FileChange, SourceEvent};
 use crate::units::Timestamp;
@@ -75,6 +78,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// What processes had used that exited, if that is followed.
     pub exits: Option<Exits>,
+    /// What runtimes call containers.
+    pub runtimes: Arc<Runtimes>,
     /// The node's facts, and how often to read them.
     pub node: Arc<Node>,
     /// How often the node's facts are read.
@@ -128,6 +133,7 @@ impl Manager {
             moved: VecDeque::new(),
             swept: None,
             sweep: false,
+            namer: Namer::default(),
         };
         let thread = std::thread::Builder::new()
             .name("cgauge-manager".into())
@@ -159,6 +165,7 @@ struct Task {
     /// When all counters of OOM kills were last asked for, and whether that is to be done again.
     swept: Option<Instant>,
     sweep: bool,
+    namer: Namer,
 }
 
 impl Task {
@@ -197,6 +204,7 @@ impl Task {
             }
         }
         self.settle(None);
+        self.name();
         self.registry.clear();
     }
 
@@ -218,7 +226,13 @@ impl Task {
         }
         self.desk.tick(now);
         self.settle(now.checked_sub(LEAVING));
+        self.name();
         self.parts.ledger.tick(Timestamp::now());
+    }
+
+    fn name(&mut self) {
+        let names = self.parts.runtimes.names();
+        self.namer.tick(names, &self.parts.ledger, Timestamp::now());
     }
 
     /// Reads the last figures again of what had gone by `before`; of all if there is no such time.
@@ -280,7 +294,9 @@ impl Task {
             }
             SourceEvent::File(name, change) => self.file_changed(&name, change),
             SourceEvent::Listed => {
-                self.parts.ledger.all_met(Timestamp::now());
+                for life in self.parts.ledger.all_met(Timestamp::now()) {
+                    self.namer.ended_unseen(&life);
+                }
                 self.listed.send_replace(true);
             }
             SourceEvent::OomKill(kill, seen_in) => {
@@ -322,7 +338,7 @@ impl Task {
         self.moved.push_back((hierarchy, inode, counted));
     }
 
-    fn added(&self, directory: Directory) {
+    fn added(&mut self, directory: Directory) {
         if !self.parts.accept.accepts(&directory.name) {
             return;
         }
@@ -359,9 +375,10 @@ impl Task {
         self.attach(&handler, &directory);
         let (ledger, of) = (&self.parts.ledger, which(&handler));
         let first = directory.inode.map(|inode| (directory.hierarchy, inode));
-        if let Some(counted) = ledger.begin(of, noticed, preexisting, first) {
+        if let Some(counted) = ledger.begin(of.clone(), noticed, preexisting, first) {
             handler.continue_oom_counter(counted);
         }
+        self.namer.begin(of, noticed);
         if let Some(old) = self.registry.insert(Arc::clone(&handler)) {
             // The tree removes before it adds; should it ever not, no handler is left behind.
             old.remove();
@@ -402,6 +419,7 @@ impl Task {
         let (figures, finality) = last::figures(&handler, ended).unwrap_or_default();
         let of = which(&handler);
         self.parts.ledger.end(&of, ended, figures, finality);
+        self.namer.end(&of, ended);
         if let Some(counted) = handler.oom_counter() {
             for (hierarchy, inode) in handler.directories() {
                 self.note_moved(hierarchy, inode, counted);
@@ -487,6 +505,7 @@ mod tests {
             bus: Arc::clone(&bus),
             ledger: Arc::clone(&ledger),
             exits: None,
+            runtimes: Arc::default(),
             node: Arc::clone(&node),
             node_interval: Duration::ZERO,
             cpu_budget: None,

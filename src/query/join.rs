@@ -18,9 +18,6 @@ use crate::manager::Registry;
 use crate::runtime::{Identity, Names, Pod};
 use crate::self_metrics::Counter;
 
-/// Where the cgroups of users are.
-const OF_USERS: &[u8] = b"/user.slice/";
-
 /// Names and cgroups as they were when it was made.
 #[derive(Debug, Default)]
 pub struct Joined {
@@ -93,13 +90,10 @@ impl Joined {
             let identity = known.identity;
             let by_id = own.get(&*identity.id).map(|(_, name)| (*name).clone());
             let own_cgroup = by_id.or_else(|| {
-                let told = cgroup_told(identity)?;
+                let told = identity.own_cgroup()?;
                 registry.get(&told).map(|_| told)
             });
-            // A user may name what is his, not the rest of the node.
-            let may_name =
-                |name: &ContainerName| !known.of_user || name.as_bytes().starts_with(OF_USERS);
-            if let Some(name) = own_cgroup.filter(may_name) {
+            if let Some(name) = own_cgroup.filter(|name| known.may_name(name)) {
                 joined.by_cgroup.insert(name, Arc::clone(identity));
             }
             let in_pod = identity.pod.as_ref();
@@ -109,18 +103,6 @@ impl Joined {
         });
         joined
     }
-}
-
-/// The cgroup that the runtime says it gave to a container, where it is told as a path; systemd's
-/// form (`slice:prefix:id`) has the id in it. crun makes another cgroup in the container's, and Podman
-/// tells that one.
-fn cgroup_told(identity: &Identity) -> Option<ContainerName> {
-    let path = identity.cgroup.as_deref()?;
-    if !path.starts_with('/') || path.len() < 2 {
-        return None;
-    }
-    let path = path.strip_suffix("/container").unwrap_or(path);
-    Some(ContainerName::from_request(path))
 }
 
 /// Whether what a container's cgroup tells says nothing of the container: it runs in a sandbox (gVisor,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::cgroup::ContainerName;
 use crate::units::Timestamp;
 
 /// Who runs a container, in the order in which they are believed: Docker's containers are also
@@ -199,6 +200,18 @@ impl Identity {
         let known = move |alias: &&str| Some(*alias) != first && *alias != self.id;
         let aliases = self.aliases.iter().map(String::as_str).filter(known);
         first.into_iter().chain([self.id.as_str()]).chain(aliases)
+    }
+
+    /// The cgroup that the runtime says it gave to the container, where it is told as a path; systemd's
+    /// form (`slice:prefix:id`) has the id in it. crun makes another cgroup in the container's, and Podman
+    /// tells that one.
+    pub fn own_cgroup(&self) -> Option<ContainerName> {
+        let path = self.cgroup.as_deref()?;
+        if !path.starts_with('/') || path.len() < 2 {
+            return None;
+        }
+        let path = path.strip_suffix("/container").unwrap_or(path);
+        Some(ContainerName::from_request(path))
     }
 
     /// Takes from a less believed description what this one leaves open.

@@ -1,13 +1,18 @@
 //! The names that all links told, by container id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
+use super::ends::{End, Ends};
 use super::{Identity, Runtime};
+use crate::cgroup::ContainerName;
+
+/// Where the cgroups of users are.
+const OF_USERS: &[u8] = b"/user.slice/";
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,7 @@ pub struct LinkId {
 struct Shared {
     limits: NameLimits,
     known: RwLock<HashMap<Arc<str>, Entry>>,
+    ends: Ends,
     generation: AtomicU64,
     dropped: AtomicU64,
 }
@@ -85,6 +91,14 @@ pub struct Known<'a> {
     pub is_gone: bool,
     /// Whether only the runtime of a user told of it, who may say anything.
     pub of_user: bool,
+}
+
+impl Known<'_> {
+    /// Whether the cgroup of this name may be this container's: a user may name what is his, not the
+    /// rest of the node.
+    pub fn may_name(&self, cgroup: &ContainerName) -> bool {
+        !self.of_user || cgroup.as_bytes().starts_with(OF_USERS)
+    }
 }
 
 impl Names {
@@ -180,6 +194,11 @@ impl Names {
         self.len() == 0
     }
 
+    /// The ends that were told since this was last asked, oldest first. For one reader.
+    pub fn take_ends(&self) -> VecDeque<End> {
+        self.shared.ends.take()
+    }
+
     /// A link describes a container, for the first time or anew.
     pub fn put(&self, identity: Identity) {
         let identity = Arc::new(identity);
@@ -194,6 +213,10 @@ impl Names {
                 return;
             }
             let link = self.link;
+            let mut told = entry.claims.iter();
+            let told = told.find(|claim| claim.is_of(link, identity.runtime));
+            let before = told.map(|claim| &*claim.identity);
+            self.shared.ends.note(before, &identity, link.of_user);
             entry
                 .claims
                 .retain(|claim| !claim.is_of(link, identity.runtime));
@@ -211,6 +234,7 @@ impl Names {
                 self.shared.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }
+            self.shared.ends.note(None, &identity, self.link.of_user);
             let entry = Entry {
                 claims: vec![Claim {
                     link: self.link,
