@@ -15,9 +15,13 @@ const ROUNDING_NS: u64 = 1_000_000;
 /// What a container that ended had used, as far as it was read.
 pub(super) fn figures(handler: &Handler, ended: Timestamp) -> Option<(Figures, Finality)> {
     let (figures, sample) = handler.figures()?;
+    // One that was empty may have been so because nobody was there yet, or may have had processes since:
+    // then somebody has moved them there.
+    let was_used = figures.cpu_ns.is_none_or(|used| used > 0);
+    let is_over = was_used && !handler.members_changed_since(sample.timestamp);
     let finality = Finality {
         last_read: match sample.pids.current {
-            Some(0) => LastRead::Empty,
+            Some(0) if is_over => LastRead::Empty,
             _ => LastRead::Poll,
         },
         age: Some(ended.since(sample.timestamp)),
