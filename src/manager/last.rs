@@ -17,7 +17,7 @@ pub(super) fn figures(handler: &Handler, ended: Timestamp) -> Option<(Figures, F
     let (figures, sample) = handler.figures()?;
     // One that was empty may have been so because nobody was there yet, or may have had processes since:
     // then somebody has moved them there.
-    let was_used = figures.cpu_ns.is_none_or(|used| used > 0);
+    let was_used = figures.cpu_ns.is_some_and(|used| used > 0);
     let is_over = was_used && !handler.members_changed_since(sample.timestamp);
     let finality = Finality {
         last_read: match sample.pids.current {
