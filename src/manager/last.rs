@@ -33,7 +33,11 @@ pub(super) fn figures(handler: &Handler, ended: Timestamp) -> Option<(Figures, F
 /// and I/O by process stand in only where no poll saw the cgroup's.
 pub(super) fn add_exits(tally: &Tally, figures: &mut Figures, finality: &mut Finality) {
     let polled = figures.cpu_ns.unwrap_or(0);
-    let known = tally.cpu_ns.max(tally.cgroup_ns.unwrap_or(0));
+    // Where the counter was read last, it is right. Else what is known of the processes may be more.
+    let known = match tally.cgroup_ns {
+        Some(counted) if tally.read_last => counted,
+        counted => tally.cpu_ns.max(counted.unwrap_or(0)),
+    };
     let more = known > polled.saturating_add(ROUNDING_NS);
     if known > 0 {
         figures.cpu_ns = figures.cpu_ns.max(Some(known));
@@ -120,7 +124,7 @@ mod tests {
         assert_eq!(figures.cpu_ns, Some(60_000_000), "processes came later");
         assert_eq!(finality.last_read, LastRead::ExitRecords);
 
-        let mut read = tally(1);
+        let mut read = tally(90_000_000);
         (read.cgroup_ns, read.read_last, read.complete) = (Some(70_000_000), true, false);
         add_exits(&read, &mut figures, &mut finality);
         assert_eq!(figures.cpu_ns, Some(70_000_000));

@@ -448,15 +448,18 @@ impl Look for Host {
         // Asked for, the process's clock is brought up to date, and with it its cgroups. What both have
         // used until the next look at the clock is next to nothing, or it is tried again.
         let mut process = self.process_ns(pid)?;
+        let mut cgroup = self.counter_ns(&place.name)?;
         for _ in 0..MAX_READS {
-            let cgroup = self.counter_ns(&place.name)?;
             let again = self.process_ns(pid)?;
             if again.saturating_sub(process) < SAME_INSTANT_NS {
                 return Some((cgroup, process));
             }
             process = again;
+            cgroup = self.counter_ns(&place.name)?;
         }
-        None
+        // The clock after the counter: what was used in between is taken to be from elsewhere, which is
+        // better than what was used elsewhere being taken to be from here.
+        Some((cgroup, self.process_ns(pid)?))
     }
 
     fn process_ns(&mut self, pid: u32) -> Option<u64> {
@@ -469,8 +472,8 @@ impl Look for Host {
 /// The flag of a process that is on its way out (kernel: `include/linux/sched.h`).
 const PF_EXITING: u32 = 4;
 
-/// How often the figures of a process and of its cgroup are read before it is given up to read both at
-/// one instant.
+/// How often the figures of a process and of its cgroup are read again before it is given up to read
+/// both at one instant.
 const MAX_READS: usize = 5;
 
 /// What a process may use between the two.
