@@ -2,7 +2,7 @@
 //! would charge for the same reads, and what cAdvisor takes if there is one.
 //!
 //! ```text
-//! cargo bench --bench node -- [N…] [--mode default|fixed]… [--load idle|busy]… [--runs R]
+//! cargo bench --bench node -- [N…] [--mode default|fixed]… [--load idle|busy|churning]… [--runs R]
 //!     [--seconds S] [--tries T] [--cgauge PROGRAM] [--peer PROGRAM | --no-peer] [-- FLAGS of cgauge]
 //! ```
 //!
@@ -16,10 +16,13 @@
 
 mod client;
 mod floor;
+mod home;
 mod measure;
 mod process;
 mod subject;
+mod table;
 mod tree;
+mod visits;
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -114,7 +117,8 @@ impl Options {
                 "--load" => options.loads.push(match arguments.next().as_deref() {
                     Some("idle") => Load::Idle,
                     Some("busy") => Load::Busy,
-                    _ => return Err("--load is idle or busy".into()),
+                    Some("churning") => Load::Churning,
+                    _ => return Err("--load is idle, busy or churning".into()),
                 }),
                 "--runs" => options.runs = number(arguments.next())?,
                 "--peer" => options.peer = arguments.next(),
@@ -148,6 +152,9 @@ fn on_path(program: &str) -> Option<String> {
 fn main() -> ExitCode {
     if std::env::var_os(tree::BUSY).is_some() {
         tree::be_busy();
+    }
+    if std::env::var_os(visits::GREEDY).is_some() {
+        visits::be_greedy();
     }
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,

@@ -1,6 +1,7 @@
-//! The measurements, in order, and the table.
+//! The measurements, in order.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use cgauge::cgroup::{ContainerName, Hierarchies};
@@ -8,8 +9,12 @@ use cgauge::cgroup::{ContainerName, Hierarchies};
 use super::Options;
 use super::client::{Client, until};
 use super::floor::Floor;
+use super::home::Home;
+use super::process::Agent;
 use super::subject::Subject;
-use super::tree::{self, Tree};
+use super::table::{Row, Table};
+use super::tree::{Load, Tree};
+use super::visits;
 
 /// Passes of the floor before a program runs, and again behind it.
 const FLOOR_PASSES: u32 = 3;
@@ -17,37 +22,13 @@ const FLOOR_PASSES: u32 = 3;
 /// Scrapes that the percentiles of one run are of.
 const SCRAPES: usize = 20;
 
-/// What a row shows, in the order of `Row`.
-const COLUMNS: [&str; 19] = [
-    "containers",
-    "start → listed ms",
-    "CPU s/min",
-    "polls/min",
-    "CPU µs/poll",
-    "floor µs",
-    "ratio",
-    "RSS MB",
-    "after scrapes",
-    "fds",
-    "watches",
-    "mkdir → visible p50 ms",
-    "p95",
-    "rmdir → gone p50 ms",
-    "/metrics p50 ms",
-    "p95",
-    "fresh p50 ms",
-    "CPU ms/scrape",
-    "MB",
-];
-
-/// The figures of one run; what a program cannot tell is absent.
-type Row = [Option<f64>; COLUMNS.len()];
+/// The most kills whose events are waited for.
+const OOM_KILLS: usize = 10;
 
 pub fn run(options: &Options, hierarchies: &Hierarchies, top: &ContainerName) {
     let sockets = tempfile::tempdir().unwrap();
     let socket = sockets.path().join("cgauge.sock");
-    println!("| N, load | program | {} |", COLUMNS.join(" | "));
-    println!("|---|---|{}", "---|".repeat(COLUMNS.len()));
+    let mut table = Table::default();
     for &size in &options.sizes {
         for &load in &options.loads {
             let tree = Tree::make(hierarchies, top, size, load);
@@ -67,9 +48,8 @@ pub fn run(options: &Options, hierarchies: &Hierarchies, top: &ContainerName) {
                 }
             }
             for (subject, rows) in subjects.iter().zip(&rows) {
-                let cells: Vec<String> = (0..COLUMNS.len()).map(|at| cell(rows, at)).collect();
-                let (load, name) = (load.name(), subject.name());
-                println!("| {size}, {load} | {name} | {} |", cells.join(" | "));
+                let of = format!("{size}, {}", load.name());
+                table.print(&of, &subject.name(), rows);
             }
             println!("  ({:.1} files a container in the floor)", floor.files());
             drop(floor);
@@ -78,20 +58,13 @@ pub fn run(options: &Options, hierarchies: &Hierarchies, top: &ContainerName) {
     }
 }
 
-/// The median over all runs and, where they differ, the least and the most.
-fn cell(rows: &[Row], at: usize) -> String {
-    let values: Vec<f64> = rows.iter().filter_map(|row| row[at]).collect();
-    let values = sorted(&values);
-    let [Some(&least), Some(&most)] = [values.first(), values.last()] else {
-        return "–".into();
-    };
-    let digits = usize::from(most < 10.0) + usize::from(most < 100.0);
-    let show = |value: f64| format!("{value:.digits$}");
-    let median = show(values[values.len() / 2]);
-    if show(least) == show(most) {
-        return median;
+/// Sets a flag, however a block is left.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
-    format!("{median} ({}–{})", show(least), show(most))
 }
 
 fn measure(
@@ -104,90 +77,109 @@ fn measure(
 ) -> Row {
     let floor_before = floor.run(FLOOR_PASSES);
     let (agent, client) = subject.start(options, socket);
+    let home = Home::make(hierarchies, tree.top(), &agent);
     let listed = until("start", || client.get("/healthz").is_some());
-    let last = tree
-        .leaves
-        .last()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    let last = tree.leaves.last().map(ToString::to_string);
+    let last = last.unwrap_or_default();
     // The list was complete before the first answer, or this takes its time.
     let known = until("the last container", || client.knows(&last));
-    std::thread::sleep(options.period);
+    let over = AtomicBool::new(false);
+    let mut row = std::thread::scope(|scope| {
+        let _over = SetOnDrop(&over);
+        if tree.load == Load::Churning {
+            scope.spawn(|| visits::churn(hierarchies, tree, &over));
+        }
+        std::thread::sleep(options.period);
+        let mut row = polling(options, subject, &client, &agent, &last);
+        latency(options, hierarchies, tree, &client, &mut row);
+        scraping(subject, &client, &agent, &mut row);
+        row
+    });
+    let kernel = home.kernel_memory();
+    agent.stop(subject.is_cgauge());
+    home.remove(hierarchies);
+    let floor = f64::midpoint(floor_before, floor.run(FLOOR_PASSES));
+    row.add("floor µs", Some(floor));
+    row.add("ratio", row.get("CPU µs/poll").map(|each| each / floor));
+    row.add("kernel MB", kernel.map(|(held, _)| held));
+    row.add("pinned", kernel.and_then(|(_, pinned)| pinned));
+    row.add("start → listed ms", Some(milliseconds(listed + known)));
+    row
+}
 
-    let containers = subject.containers(&client);
-    let polls = || subject.polls(&client, &last, containers);
+/// What it costs to be there.
+fn polling(
+    options: &Options,
+    subject: &Subject,
+    client: &Client,
+    agent: &Agent,
+    last: &str,
+) -> Row {
+    let containers = subject.containers(client);
+    let polls = || subject.polls(client, last, containers);
     let before = polls();
     let (started, used) = (Instant::now(), agent.cpu());
     std::thread::sleep(options.period);
     let (took, used) = (started.elapsed().as_secs_f64(), agent.cpu() - used);
     let polls = polls() - before;
-    let (rss, _) = agent.memory();
     let (descriptors, watches) = agent.descriptors();
-
-    let (visible, gone) = come_and_go(options.tries, hierarchies, tree, &client);
-    let before = agent.cpu();
-    let (kept, bytes) = scrapes(&client, "/metrics");
-    let scraped = agent.cpu() - before;
-    let fresh = subject.fresh().map(|path| scrapes(&client, path).0);
-    let (after, _) = agent.memory();
-    agent.stop(subject.is_cgauge());
-    let floor = f64::midpoint(floor_before, floor.run(FLOOR_PASSES));
-    let each = (polls > 0.0).then(|| used * 1e6 / polls);
-    [
-        Some(containers),
-        Some(milliseconds(listed + known)),
-        Some(used * 60.0 / took),
-        Some(polls * 60.0 / took),
-        each,
-        Some(floor),
-        each.map(|each| each / floor),
-        Some(rss),
-        Some(after),
-        Some(descriptors as f64),
-        Some(watches as f64),
-        percentile(&visible, 50),
-        percentile(&visible, 95),
-        percentile(&gone, 50),
-        percentile(&kept, 50),
-        percentile(&kept, 95),
-        fresh.and_then(|fresh| percentile(&fresh, 50)),
-        Some(scraped * 1e3 / SCRAPES as f64),
-        Some(bytes as f64 / 1e6),
-    ]
+    let mut row = Row::default();
+    row.add("containers", Some(containers));
+    row.add("CPU s/min", Some(used * 60.0 / took));
+    row.add("polls/min", Some(polls * 60.0 / took));
+    row.add("CPU µs/poll", (polls > 0.0).then(|| used * 1e6 / polls));
+    row.add("RSS MB", Some(agent.resident()));
+    row.add("fds", Some(descriptors as f64));
+    row.add("watches", Some(watches as f64));
+    row
 }
 
-/// Makes a container and waits for it, then removes it and waits until it is no longer there.
-fn come_and_go(
-    tries: usize,
+/// How long it takes to notice.
+fn latency(
+    options: &Options,
     hierarchies: &Hierarchies,
     tree: &Tree,
     client: &Client,
-) -> (Vec<f64>, Vec<f64>) {
-    let (mut visible, mut gone) = (Vec::new(), Vec::new());
-    for at in 0..tries {
-        let name = tree.pod().child(tree::leaf_name(1_000_000 + at).as_ref());
-        let text = name.to_string();
-        let started = Instant::now();
-        tree::make(hierarchies, &name).unwrap();
-        until("a new container", || client.knows(&text));
-        visible.push(milliseconds(started.elapsed()));
-        let started = Instant::now();
-        tree::remove(hierarchies, &name);
-        until("a removed container", || !client.knows(&text));
-        gone.push(milliseconds(started.elapsed()));
-    }
-    (visible, gone)
+    row: &mut Row,
+) {
+    let (visible, gone) = visits::come_and_go(options.tries, hierarchies, tree, client);
+    let kills = visits::oom_kills(options.tries.min(OOM_KILLS), hierarchies, tree, client);
+    row.add("mkdir → visible p50 ms", percentile(&visible, 50));
+    row.add("p95", percentile(&visible, 95));
+    row.add("rmdir → gone p50 ms", percentile(&gone, 50));
+    row.add("OOM kill → event p50 ms", percentile(&kills, 50));
 }
 
-/// The times of scrapes, ms, and the bytes of the last one.
-fn scrapes(client: &Client, path: &str) -> (Vec<f64>, usize) {
+/// What it costs to be asked: as it comes, and with everything polled for it.
+fn scraping(subject: &Subject, client: &Client, agent: &Agent, row: &mut Row) {
+    let path = subject.last_polls();
+    let before = agent.cpu();
+    let (kept, bytes) = scrapes(client, path);
+    let used = (agent.cpu() - before) * 1e3 / SCRAPES as f64;
+    let before = agent.cpu();
+    let fresh = subject.fresh().map(|path| scrapes(client, path).0);
+    let used_fresh = (agent.cpu() - before) * 1e3 / SCRAPES as f64;
+    row.add("/metrics p50 ms", percentile(&kept, 50));
+    row.add("p95 ms", percentile(&kept, 95));
+    row.add("CPU ms", Some(used));
+    row.add(
+        "fresh p50 ms",
+        fresh.as_deref().and_then(|fresh| percentile(fresh, 50)),
+    );
+    row.add("fresh CPU ms", fresh.is_some().then_some(used_fresh));
+    row.add("MB", Some(bytes as f64 / 1e6));
+    row.add("RSS after MB", Some(agent.resident()));
+}
+
+/// The times of scrapes, and the bytes of the last one.
+fn scrapes(client: &Client, path: &str) -> (Vec<Duration>, usize) {
     let mut bytes = 0;
     let times = (0..SCRAPES).map(|_| {
         let started = Instant::now();
         let (status, body) = client.get(path).unwrap();
         assert_eq!(status, 200);
         bytes = body.len();
-        milliseconds(started.elapsed())
+        started.elapsed()
     });
     (times.collect(), bytes)
 }
@@ -196,14 +188,10 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-fn sorted(values: &[f64]) -> Vec<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn percentile(times: &[f64], percent: usize) -> Option<f64> {
-    let times = sorted(times);
+/// In milliseconds.
+fn percentile(times: &[Duration], percent: usize) -> Option<f64> {
+    let mut times = times.to_vec();
+    times.sort();
     let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-    times.get(at).copied()
+    times.get(at).copied().map(milliseconds)
 }

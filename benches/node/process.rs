@@ -40,19 +40,17 @@ impl Agent {
         used.sum::<f64>() / 1e9
     }
 
-    /// Memory in use, MB, now and at most so far.
-    pub fn memory(&self) -> (f64, f64) {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Memory in use, MB.
+    pub fn resident(&self) -> f64 {
         let status = self.proc("status");
-        let megabytes = |key: &str| {
-            let line = status.lines().find(|line| line.starts_with(key)).unwrap();
-            line.split_whitespace()
-                .nth(1)
-                .unwrap()
-                .parse::<f64>()
-                .unwrap()
-                / 1024.0
-        };
-        (megabytes("VmRSS:"), megabytes("VmHWM:"))
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+        kilobytes.parse::<f64>().unwrap() / 1024.0
     }
 
     /// Open descriptors, and inotify watches.

@@ -106,6 +106,14 @@ impl Subject {
         }
     }
 
+    /// The path of the metrics as they are known; the peer has no other.
+    pub fn last_polls(&self) -> &'static str {
+        match self {
+            Self::Cgauge(_) => "/metrics?max_age=24h",
+            Self::Peer(..) => "/metrics",
+        }
+    }
+
     /// The path that has every container polled for it; the peer has none.
     pub fn fresh(&self) -> Option<&'static str> {
         self.is_cgauge().then_some(FRESH)

@@ -22,6 +22,8 @@ pub enum Load {
     Idle,
     /// A little, twice a second: enough that no two polls find the same.
     Busy,
+    /// Nothing, while twenty containers a second are made and removed beside them.
+    Churning,
 }
 
 impl Load {
@@ -29,6 +31,7 @@ impl Load {
         match self {
             Self::Idle => "idle",
             Self::Busy => "busy",
+            Self::Churning => "churning",
         }
     }
 }
@@ -58,6 +61,7 @@ pub struct Tree {
     pub leaves: Vec<ContainerName>,
     /// Leaves, pods and the cgroups above them.
     pub all: Vec<ContainerName>,
+    pub load: Load,
     processes: Vec<Child>,
 }
 
@@ -67,6 +71,7 @@ impl Tree {
         let mut tree = Self {
             leaves: Vec::new(),
             all: vec![top.clone()],
+            load,
             processes: Vec::new(),
         };
         enable(hierarchies, top);
@@ -96,6 +101,11 @@ impl Tree {
         tree
     }
 
+    /// The cgroup above all.
+    pub fn top(&self) -> &ContainerName {
+        &self.all[0]
+    }
+
     /// The pod of the first leaves: where further ones are made and removed.
     pub fn pod(&self) -> &ContainerName {
         &self.all[3]
@@ -115,7 +125,7 @@ impl Tree {
 
 fn process(load: Load) -> Child {
     let mut command = match load {
-        Load::Idle => Command::new("sleep"),
+        Load::Idle | Load::Churning => Command::new("sleep"),
         Load::Busy => Command::new(std::env::current_exe().unwrap()),
     };
     command
@@ -182,7 +192,8 @@ fn enable(hierarchies: &Hierarchies, name: &ContainerName) {
     }
 }
 
-fn enter(hierarchies: &Hierarchies, name: &ContainerName, pid: u32) {
+/// Puts a process into a cgroup of ours, in all hierarchies.
+pub fn enter(hierarchies: &Hierarchies, name: &ContainerName, pid: u32) {
     for directory in directories(hierarchies, name) {
         let file = directory.join("cgroup.procs");
         fs::write(&file, pid.to_string())

@@ -287,6 +287,12 @@ impl Plan {
         }
     }
 
+    /// Whether the file at this index is read in every poll that reads more than the pulse, however long
+    /// it has stood still: the pulse, and what tells OOM kills.
+    pub fn is_always_read(&self, at: usize) -> bool {
+        self.pulse.contains(&at) || self.oom_events.contains(&at)
+    }
+
     /// What reading beside cgroup files has cost, by what is read.
     pub fn costs_beside_files(&self) -> impl Iterator<Item = (&'static str, &FileCost)> {
         self.beside_files()

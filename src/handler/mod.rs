@@ -5,8 +5,9 @@
 //! [`sampler`] has the threads that do the reading, apart from those that answer requests.
 
 pub mod governor;
-pub mod schedule;
+mod quiet;
 pub mod sampler;
+pub mod schedule;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -16,22 +17,20 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use crate::cache::{Derived, Limits, Range, Ring, Series, Summary};
-use crate::cgroup::container::{KeepOpen, Outcome, Pulse};
+use crate::cgroup::container::{KeepOpen, Outcome};
 use crate::cgroup::file::FdBudget;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::{Cgroup, ContainerName, HierarchyId, ReadContext, Sample, Spec};
 use crate::ledger::Figures;
 use crate::units::Timestamp;
 pub use governor::{Governor, Stretch};
+use quiet::{Quiet, Reading};
 pub use sampler::Sampler;
 pub use schedule::Housekeeping;
 
 /// How long settings are believed without a sign that somebody wrote to them. Writes are noticed by
 /// the watcher; this covers a directory without a watch.
 const SPEC_REFRESH: Duration = Duration::from_secs(60);
-
-/// After how many polls without a change a container gives back the files that are not its pulse.
-const QUIET_POLLS: u32 = 3;
 
 /// Requests that may wait for one poll of a container. More are answered from what there is.
 const MAX_WAITERS: usize = 1_024;
@@ -97,19 +96,6 @@ struct Reader {
     quiet: Quiet,
 }
 
-/// What is known of a container's doing nothing.
-#[derive(Debug, Default)]
-struct Quiet {
-    /// The pulse at the last poll.
-    pulse: Option<Pulse>,
-    /// The working set when everything was last read.
-    working_set_bytes: Option<u64>,
-    /// When everything was last read.
-    read_in_full: Option<Instant>,
-    /// Polls in a row that found the same pulse.
-    polls: u32,
-}
-
 #[derive(Debug, Default)]
 struct Demand {
     /// When everything was last read.
@@ -157,6 +143,8 @@ pub(crate) struct Polled {
     pub first_count: bool,
     /// Whether the pulse alone was read.
     pub quiet: bool,
+    /// Whether everything was read.
+    pub in_full: bool,
     /// Whether nothing had changed.
     pub idle: bool,
     /// What is to be done again.
@@ -363,8 +351,9 @@ impl Handler {
         }
     }
 
-    /// Reads a container and adds the sample to the history: everything, unless nobody asks for it, its
-    /// pulse has not changed, and everything was read not long ago.
+    /// Reads a container and adds the sample to the history: everything, unless nobody asks for it and
+    /// everything was read not long ago. Then, if its pulse has not changed, nothing beyond that, and
+    /// else what changes.
     pub(crate) fn poll(
         &self,
         context: &mut ReadContext,
@@ -393,37 +382,51 @@ impl Handler {
             || self.settings_are_old()
             || reader.quiet.is_over(started, housekeeping.full_interval);
         let mut polled = Polled::default();
+        // What is not read this time is as it was.
+        let in_part = !in_full && self.history.lock().latest(sample);
+        if !in_part {
+            context.clear(sample);
+        }
         let pulse = reader.cgroup.read_pulse(context, sample);
-        if !in_full && pulse.is_some() && reader.quiet.pulse == pulse {
+        let mut reading = reader.quiet.feel(pulse, started);
+        if in_full {
+            reading = Reading::Everything;
+        }
+        if reading == Reading::Nothing && in_part {
             polled.quiet = true;
             polled.idle = true;
             reader.cgroup.leave_rest();
-            reader.quiet.polls = reader.quiet.polls.saturating_add(1);
             self.history.lock().repeat(sample.timestamp);
             self.keep_summary(sample, reader.quiet.working_set_bytes);
             reader.interval = housekeeping.next(reader.interval, false);
         } else {
-            if reader.quiet.pulse != pulse {
-                reader.quiet.polls = 0;
-            }
-            reader.quiet.pulse = pulse;
-            let outcome = reader.cgroup.read_rest(context, sample);
+            let outcome = match (in_part, reading) {
+                (false, _) => reader.cgroup.read_rest(context, sample, None),
+                (true, Reading::Everything) => reader.cgroup.read(context, sample),
+                (true, _) => {
+                    let bound = housekeeping.full_interval;
+                    reader.cgroup.read_rest(context, sample, Some(bound))
+                }
+            };
             // Before the sample is seen: whoever sees it finds the settings that go with it.
             reader.refresh_spec(self, context);
-            if outcome == Outcome::Read {
+            polled.in_full = outcome != Outcome::Part;
+            if outcome == Outcome::Gone {
+                reader.quiet.forget();
+            } else {
                 let changed = self.history.lock().push(sample);
                 let working_set_bytes = sample.memory.working_set_bytes();
                 self.keep_summary(sample, working_set_bytes);
                 reader.quiet.working_set_bytes = working_set_bytes;
-                reader.quiet.read_in_full = Some(started);
+                if polled.in_full {
+                    reader.quiet.read_in_full(started);
+                }
                 reader.interval = housekeeping.next(reader.interval, changed);
                 polled.idle = !changed;
                 let used = sample.memory.usage_bytes.unwrap_or(0);
                 self.peak_seen.fetch_max(used, Relaxed);
                 polled.new_oom_kills =
                     reader.new_oom_kills(self, sample.memory_events_local.oom_kill);
-            } else {
-                reader.quiet.pulse = None;
             }
         }
         let young = (self.made).and_then(|made| housekeeping.young(made.elapsed()));
@@ -433,8 +436,9 @@ impl Handler {
         }
         let keep = match () {
             () if reader.interval > housekeeping.interval => KeepOpen::Nothing,
-            () if reader.quiet.polls >= QUIET_POLLS => KeepOpen::Pulse,
-            () => KeepOpen::All,
+            () if reader.quiet.is_settled() => KeepOpen::Pulse,
+            () if housekeeping.full_interval.is_zero() => KeepOpen::All,
+            () => KeepOpen::Moving,
         };
         reader.cgroup.keep_open(keep);
         polled.next = Some(match young {
@@ -444,7 +448,7 @@ impl Handler {
         });
         drop(reader);
         let mut demand = self.demand.lock();
-        if !polled.quiet {
+        if polled.in_full {
             demand.polled = Some(Instant::now());
         }
         polled.missed = std::mem::take(&mut demand.missed);
@@ -499,14 +503,6 @@ impl Handler {
         let (waiter, done) = oneshot::channel();
         demand.waiters.push(waiter);
         Some((!std::mem::replace(&mut demand.queued, true), done))
-    }
-}
-
-impl Quiet {
-    /// Whether it is time to read everything, whatever the pulse says.
-    fn is_over(&self, now: Instant, full_interval: Duration) -> bool {
-        self.read_in_full
-            .is_none_or(|read| now.saturating_duration_since(read) >= full_interval)
     }
 }
 

@@ -122,6 +122,7 @@ impl Tree {
             }
             self.removed(hierarchy, name, changes);
         }
+        let name = &self.own(name);
         let entry = self.containers.entry(name.clone()).or_default();
         let is_first = entry.lost & hierarchy.bit() == 0 || name.is_root();
         let joins = entry.incarnation != 0 && is_first;
@@ -221,7 +222,9 @@ impl Tree {
 
     /// Notes the watch on a directory.
     pub fn watched(&mut self, hierarchy: HierarchyId, name: &ContainerName, watch: Watch) {
-        let Some(entry) = self.containers.get_mut(name) else {
+        // Each hierarchy comes with the name anew: one is kept.
+        let name = self.own(name);
+        let Some(entry) = self.containers.get_mut(&name) else {
             return;
         };
         let Some((_, known)) = entry
@@ -232,7 +235,13 @@ impl Tree {
             return;
         };
         known.watch = Some(watch);
-        self.watches.insert(watch, (hierarchy, name.clone()));
+        self.watches.insert(watch, (hierarchy, name));
+    }
+
+    /// The name as it is kept here, if it is, so that its text is there once.
+    fn own(&self, name: &ContainerName) -> ContainerName {
+        let kept = self.containers.get_key_value(name);
+        kept.map_or(name, |(kept, _)| kept).clone()
     }
 
     /// Forgets a watch that the kernel has taken off.

@@ -3,17 +3,19 @@
 mod beside;
 mod directory;
 mod settings;
+mod slot;
+mod stillness;
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use self::directory::{Directory, Handle};
-use super::error::{Failure, ReadError};
+use self::slot::{Slot, State};
+use self::stillness::Clock;
+use super::error::ReadError;
 use super::file::{FdBudget, Keep, Kept, ReadBuffer, open_directory};
 use super::hierarchy::{HierarchyId, Mode};
 use super::kind::MetricKind;
@@ -21,7 +23,7 @@ use super::load::LoadAverage;
 use super::members::SchedTotals;
 use super::name::ContainerName;
 use super::network::{Interfaces, Member, NetworkNamespaces};
-use super::plan::{File, Parsed, Parser, Plan};
+use super::plan::Plan;
 use super::stats::Sample;
 use crate::units::Timestamp;
 
@@ -49,13 +51,28 @@ impl ReadContext {
             spare: Interfaces::new(),
         }
     }
+
+    /// Forgets what is in `out`, but not the memory that it has taken.
+    pub fn clear(&mut self, out: &mut Sample) {
+        self.keep_interfaces(out);
+        out.clear();
+    }
+
+    /// Takes the memory of the interfaces of a sample whose network is to be read next.
+    fn keep_interfaces(&mut self, out: &mut Sample) {
+        if let Some(network) = out.network.take() {
+            self.spare = network.interfaces;
+        }
+    }
 }
 
 /// What a poll found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// At least one figure.
+    /// Everything that there is.
     Read,
+    /// Everything but files that have stood still and were left out this time.
+    Part,
     /// No file gave anything: the cgroup has been removed.
     Gone,
 }
@@ -68,11 +85,30 @@ pub struct Pulse {
     tasks: Option<u64>,
 }
 
+impl Pulse {
+    /// One that was taken elsewhere: CPU time in nanoseconds, memory in bytes.
+    pub fn new(cpu_usage_ns: u64, memory_usage_bytes: Option<u64>, tasks: Option<u64>) -> Self {
+        Self {
+            cpu_usage_ns,
+            memory_usage_bytes,
+            tasks,
+        }
+    }
+
+    /// CPU seconds used since `before`; `None` if the counter went back.
+    pub fn cpu_seconds_since(&self, before: &Self) -> Option<f64> {
+        let used = self.cpu_usage_ns.checked_sub(before.cpu_usage_ns)?;
+        Some(used as f64 / 1e9)
+    }
+}
+
 /// Which files stay open between polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepOpen {
     /// All that are read: of a busy container.
     All,
+    /// Of these, those that change: of a busy container of which only these are read each time.
+    Moving,
     /// Those of the [`Pulse`]: of one that does nothing.
     Pulse,
     /// None: of one that is rarely polled.
@@ -92,27 +128,16 @@ pub struct Cgroup {
     keep_open: KeepOpen,
     /// Whether any file of the pulse gave something in this poll.
     pulse_found: bool,
+    /// Whether a file gave nothing in this poll that gave something before.
+    lost: bool,
+    /// Whether memory usage is another than in the newest sample.
+    memory_moved: bool,
+    epoch: Clock,
     /// When the last file was done with: the next one's cost is counted from here.
     clock: Instant,
     member: Member,
     sched: SchedTotals,
     load: LoadAverage,
-}
-
-#[derive(Debug, Default)]
-enum State {
-    #[default]
-    Closed,
-    Open(Kept),
-    AbsentUntil(u32),
-}
-
-/// One file of the plan, for this container.
-#[derive(Debug, Default)]
-struct Slot {
-    state: State,
-    /// Which of the file's names is read.
-    choice: u8,
 }
 
 impl Cgroup {
@@ -129,6 +154,9 @@ impl Cgroup {
             polls: 0,
             keep_open: KeepOpen::All,
             pulse_found: false,
+            lost: false,
+            memory_moved: false,
+            epoch: Clock::new(),
             clock: Instant::now(),
             member: Member::default(),
             sched: SchedTotals::default(),
@@ -202,6 +230,7 @@ impl Cgroup {
     fn keeps(&self, at: usize) -> bool {
         match self.keep_open {
             KeepOpen::All => true,
+            KeepOpen::Moving => self.plan.is_always_read(at) || !self.slots[at].still.is_cold(),
             KeepOpen::Pulse => self.plan.pulse.contains(&at),
             KeepOpen::Nothing => false,
         }
@@ -214,31 +243,30 @@ impl Cgroup {
 
     /// Reads everything into `out`, which is cleared first.
     pub fn read(&mut self, context: &mut ReadContext, out: &mut Sample) -> Outcome {
+        context.clear(out);
         self.read_pulse(context, out);
-        self.read_rest(context, out)
+        self.read_rest(context, out, None)
     }
 
-    /// Reads the few files of the [`Pulse`] into `out`, which is cleared first. `None` if the kernel does
-    /// not tell CPU time. To be followed by [`read_rest`](Self::read_rest) or
-    /// [`leave_rest`](Self::leave_rest).
+    /// Reads the few files of the [`Pulse`] into `out`, which holds nothing else
+    /// ([`clear`](ReadContext::clear)) or the container's newest sample. `None` if the kernel does not tell
+    /// CPU time. To be followed by [`read_rest`](Self::read_rest) or [`leave_rest`](Self::leave_rest).
     pub fn read_pulse(&mut self, context: &mut ReadContext, out: &mut Sample) -> Option<Pulse> {
-        if let Some(network) = out.network.take() {
-            context.spare = network.interfaces;
-        }
-        out.clear();
         out.timestamp = Timestamp::now();
+        out.cpu.usage_ns = None;
+        let memory_before = out.memory.usage_bytes.take();
+        out.pids.current = None;
         self.polls = self.polls.wrapping_add(1);
         self.pulse_found = false;
+        self.lost = false;
         self.clock = Instant::now();
         let plan = Arc::clone(&self.plan);
         for &at in &plan.pulse {
-            self.pulse_found |= self.read_file(at, &mut context.buffer, out);
+            self.pulse_found |= self.read_or_lose(at, context, out);
         }
-        Some(Pulse {
-            cpu_usage_ns: out.cpu.usage_ns?,
-            memory_usage_bytes: out.memory.usage_bytes,
-            tasks: out.pids.current,
-        })
+        self.memory_moved = out.memory.usage_bytes != memory_before;
+        let (memory, tasks) = (out.memory.usage_bytes, out.pids.current);
+        Some(Pulse::new(out.cpu.usage_ns?, memory, tasks))
     }
 
     /// Ends a poll that reads no more than the pulse.
@@ -246,24 +274,46 @@ impl Cgroup {
         self.end_poll();
     }
 
-    /// Reads what [`read_pulse`](Self::read_pulse) has left.
-    pub fn read_rest(&mut self, context: &mut ReadContext, out: &mut Sample) -> Outcome {
+    /// Reads what [`read_pulse`](Self::read_pulse) has left. With `still_for`, `out` held the newest
+    /// sample before the pulse was read, and a file whose text has stood still is left out for as long
+    /// as it has, but not for longer than `still_for`; what it said last stays. What is of memory is
+    /// read whenever usage has moved: the working set is a difference of the two.
+    pub fn read_rest(
+        &mut self,
+        context: &mut ReadContext,
+        out: &mut Sample,
+        still_for: Option<Duration>,
+    ) -> Outcome {
         let plan = Arc::clone(&self.plan);
+        let now_ms = self.epoch.ms(self.clock);
+        let rest = (0..plan.files.len()).filter(|at| !plan.pulse.contains(at));
+        let is_due = |cgroup: &Self, at: usize| {
+            still_for.is_none_or(|bound| {
+                plan.is_always_read(at)
+                    || (cgroup.memory_moved && plan.files[at].kind == MetricKind::Memory)
+                    || cgroup.slots[at].still.is_due(now_ms, bound)
+            })
+        };
+        let in_part = still_for.is_some();
+        // If all are, then without anything kept: a line may have gone from one of them.
+        let mut anew = in_part && rest.clone().all(|at| is_due(self, at));
         let mut found = self.pulse_found;
-        for at in (0..plan.files.len()).filter(|at| !plan.pulse.contains(at)) {
-            found |= self.read_file(at, &mut context.buffer, out);
+        for at in rest.filter(|_| !anew) {
+            found |= is_due(self, at) && self.read_or_lose(at, context, out);
         }
-        if self.name.is_root()
-            && plan.hierarchies.mode == Mode::V2
-            && out.memory.usage_bytes.is_none()
-        {
-            out.memory.usage_bytes = out
-                .memory
-                .anon_bytes
-                .zip(out.memory.file_bytes)
-                .and_then(|(anon, file)| anon.checked_add(file));
+        // What a lost file said is still in `out`; the cgroup may even have gone.
+        anew |= in_part && self.lost;
+        if anew {
+            return self.read(context, out);
+        }
+        if self.name.is_root() && plan.hierarchies.mode == Mode::V2 {
+            let memory = &mut out.memory;
+            let sum = |(anon, file): (u64, u64)| anon.checked_add(file);
+            let both = memory.anon_bytes.zip(memory.file_bytes);
+            memory.usage_bytes = memory.usage_bytes.or(both.and_then(sum));
         }
         if plan.network {
+            context.keep_interfaces(out);
             self.read_network(context, out);
         }
         if plan.kinds.contains(MetricKind::Process) {
@@ -276,7 +326,19 @@ impl Cgroup {
             self.read_load(context, out);
         }
         self.end_poll();
-        if found { Outcome::Read } else { Outcome::Gone }
+        match (in_part, found) {
+            (true, _) => Outcome::Part,
+            (false, true) => Outcome::Read,
+            (false, false) => Outcome::Gone,
+        }
+    }
+
+    /// As [`read_file`](Self::read_file), and notes if the file is not what it was.
+    fn read_or_lose(&mut self, at: usize, context: &mut ReadContext, out: &mut Sample) -> bool {
+        let known = self.slots[at].still.is_known();
+        let found = self.read_file(at, &mut context.buffer, out);
+        self.lost |= known && !self.slots[at].still.is_known();
+        found
     }
 
     /// Reads only what tells OOM kills of this very cgroup: how many there have been.
@@ -308,125 +370,6 @@ impl Cgroup {
             };
         }
     }
-
-    /// Reads one file of the plan into `out`. False if it gave nothing at all.
-    fn read_file(&mut self, at: usize, buffer: &mut ReadBuffer, out: &mut Sample) -> bool {
-        let keep = self.keeps(at);
-        let file = &self.plan.files[at];
-        let slot = &mut self.slots[at];
-        let Some(directory) = &mut self.directories[file.hierarchy.index()] else {
-            return false;
-        };
-        if let State::AbsentUntil(poll) = slot.state {
-            if poll > self.polls {
-                return false;
-            }
-            slot.state = State::Closed;
-        }
-        // A handle that has outlived its file (ENODEV) says nothing about a file made since: a
-        // controller may have been switched off and on again. So the second try opens anew.
-        let mut tries = if matches!(slot.state, State::Open(_)) {
-            2
-        } else {
-            1
-        };
-        let mut result = Err(Errno::ENOENT);
-        while tries > 0 {
-            tries -= 1;
-            result = match &slot.state {
-                State::Open(kept) => parse(file, buffer, kept, out),
-                _ => match open_file(directory, &self.name, &self.plan, file, slot.choice) {
-                    Ok(fd) => {
-                        let parsed = parse(file, buffer, &fd, out);
-                        if keep && parsed.is_ok() {
-                            slot.state = Kept::new(fd, Keep::File, &self.budget)
-                                .map_or(State::Closed, State::Open);
-                        }
-                        parsed
-                    }
-                    Err(errno) => Err(errno),
-                },
-            };
-            if result.is_err() {
-                slot.state = State::Closed;
-            } else {
-                break;
-            }
-        }
-        // One look at the clock for each file: a read ends when the next begins.
-        let now = Instant::now();
-        file.cost.record(now.saturating_duration_since(self.clock));
-        self.clock = now;
-        match result {
-            Ok(Parsed::Data) => return true,
-            Ok(Parsed::Empty) if file.names.len() == 1 => return true,
-            Ok(Parsed::Malformed) => {
-                file.cost.malformed.fetch_add(1, Relaxed);
-                return true;
-            }
-            Ok(Parsed::Empty) => {}
-            Err(errno) => match Failure::from(errno) {
-                Failure::Absent | Failure::Unsupported | Failure::Denied => {}
-                Failure::Exhausted | Failure::Broken => {
-                    file.cost.errors.fetch_add(1, Relaxed);
-                    tracing::debug!(container = %self.name, file = file.name(), %errno, "read failed");
-                    return false;
-                }
-            },
-        }
-        self.try_stand_in(at, buffer, out)
-    }
-
-    /// The file is absent or has no data: takes the next of its names that has, and waits before
-    /// looking again if none has.
-    fn try_stand_in(&mut self, at: usize, buffer: &mut ReadBuffer, out: &mut Sample) -> bool {
-        let file = &self.plan.files[at];
-        let slot = &mut self.slots[at];
-        slot.state = State::AbsentUntil(self.polls.saturating_add(LOOK_AGAIN_AFTER));
-        let Some(directory) = &mut self.directories[file.hierarchy.index()] else {
-            return false;
-        };
-        let mut exists = false;
-        for choice in (0_u8..)
-            .take(file.names.len())
-            .filter(|_| file.names.len() > 1)
-        {
-            let Ok(fd) = open_file(directory, &self.name, &self.plan, file, choice) else {
-                continue;
-            };
-            exists = true;
-            if let Ok(Parsed::Data) = parse(file, buffer, &fd, out) {
-                slot.choice = choice;
-                slot.state = State::Closed;
-                return true;
-            }
-        }
-        exists
-    }
-}
-
-fn open_file(
-    directory: &mut Directory,
-    name: &ContainerName,
-    plan: &Plan,
-    file: &File,
-    choice: u8,
-) -> Result<OwnedFd, Errno> {
-    let chosen = file.names.get(usize::from(choice)).ok_or(Errno::ENOENT)?;
-    directory.open(name, plan, file.hierarchy, chosen)
-}
-
-fn parse(
-    file: &File,
-    buffer: &mut ReadBuffer,
-    fd: impl AsFd,
-    out: &mut Sample,
-) -> Result<Parsed, Errno> {
-    let text = buffer.read(fd)?;
-    Ok(match file.parser {
-        Parser::Sample(parse) => parse(text, out),
-        Parser::Hugetlb(size, parse) => parse(text, out.hugetlb_mut(size)),
-    })
 }
 
 #[cfg(test)]

@@ -152,3 +152,127 @@ fn the_network_of_a_container_is_found_through_the_cgroups_that_runtimes_make_in
     assert!(has_network(&podman));
     assert!(!has_network("some.scope"), "not a runtime's");
 }
+
+/// One poll of a container whose newest sample is in `sample`.
+fn poll(tree: &mut Tree, cgroup: &mut Cgroup, sample: &mut Sample) -> Outcome {
+    const BOUND: Duration = Duration::from_secs(30);
+    cgroup.read_pulse(&mut tree.context, sample);
+    let outcome = cgroup.read_rest(&mut tree.context, sample, Some(BOUND));
+    cgroup.epoch.set_forward(Duration::from_secs(1));
+    outcome
+}
+
+#[test]
+fn what_has_stood_still_is_left_out_and_is_as_it_was() {
+    let mut tree = Tree::new();
+    tree.put("a", FILES);
+    let files = [
+        ("memory.stat", "anon 1\n"),
+        ("io.stat", "8:0 rbytes=7 wbytes=0 rios=1 wios=0\n"),
+    ];
+    tree.put("a", &files);
+    let mut cgroup = tree.cgroup("/a", 100);
+    cgroup.keep_open(KeepOpen::Moving);
+    let mut sample = Sample::default();
+    let polls = |tree: &mut Tree, cgroup: &mut Cgroup, sample: &mut Sample, times| {
+        let outcomes = (0..times).map(|_| poll(tree, cgroup, sample));
+        outcomes.collect::<Vec<_>>()
+    };
+    let first = polls(&mut tree, &mut cgroup, &mut sample, 5);
+    let (read, part) = (Outcome::Read, Outcome::Part);
+    assert_eq!(first, [read, read, read, part, read], "at 0, 1, 2 and 4 s");
+    tree.put("a", &[("io.stat", "8:0 rbytes=9 wbytes=0 rios=2 wios=0\n")]);
+    tree.put(
+        "a",
+        &[
+            ("memory.stat", "anon 2\n"),
+            ("memory.events.local", "oom_kill 4\n"),
+        ],
+    );
+    assert_eq!(poll(&mut tree, &mut cgroup, &mut sample), part);
+    assert_eq!(sample.io[0].bytes.read, Some(7), "as it was");
+    assert_eq!(sample.memory.anon_bytes, Some(1), "as it was");
+    assert_eq!(sample.memory_events_local.oom_kill, Some(4), "always read");
+    // Memory that moves is read as a whole.
+    tree.put("a", &[("memory.current", "8192\n")]);
+    assert_eq!(poll(&mut tree, &mut cgroup, &mut sample), part);
+    assert_eq!(
+        (sample.io[0].bytes.read, sample.memory.anon_bytes),
+        (Some(7), Some(2))
+    );
+    assert_eq!(sample.memory.usage_bytes, Some(8_192));
+    // Seven and eight seconds in, what stood still for four is read again.
+    assert_eq!(polls(&mut tree, &mut cgroup, &mut sample, 2), [part, read]);
+    assert_eq!(sample.io[0].bytes.read, Some(9));
+    assert_eq!(sample.memory.anon_bytes, Some(2));
+    // Without anything kept from the newest sample everything is read.
+    tree.put(
+        "a",
+        &[("io.stat", "8:0 rbytes=10 wbytes=0 rios=3 wios=0\n")],
+    );
+    assert_eq!(cgroup.read(&mut tree.context, &mut sample), read);
+    assert_eq!(sample.io[0].bytes.read, Some(10));
+}
+
+#[test]
+fn a_file_that_goes_away_takes_its_figures_with_it() {
+    let mut tree = Tree::new();
+    tree.put("a", FILES);
+    tree.put("a", &[("memory.peak", "9000\n"), ("pids.current", "3\n")]);
+    // Nothing is kept open: an ordinary file that is open outlives its name.
+    let mut cgroup = tree.cgroup("/a", 0);
+    let mut sample = Sample::default();
+    for _ in 0..6 {
+        poll(&mut tree, &mut cgroup, &mut sample);
+    }
+    let path = tree.directory.path().join("a");
+    fs::remove_file(path.join("memory.events.local")).unwrap();
+    fs::remove_file(path.join("memory.peak")).unwrap();
+    assert_eq!(
+        poll(&mut tree, &mut cgroup, &mut sample),
+        Outcome::Read,
+        "all anew"
+    );
+    assert_eq!(sample.memory_events_local.oom_kill, None);
+    assert_eq!(
+        sample.memory.peak_bytes, None,
+        "it would not have been its turn"
+    );
+    fs::remove_file(path.join("pids.current")).unwrap();
+    assert_eq!(poll(&mut tree, &mut cgroup, &mut sample), Outcome::Read);
+    assert_eq!(
+        (sample.pids.current, sample.cpu.usage_ns),
+        (None, Some(5_000))
+    );
+    fs::remove_dir_all(&path).unwrap();
+    assert_eq!(poll(&mut tree, &mut cgroup, &mut sample), Outcome::Gone);
+    assert_eq!(
+        sample,
+        Sample {
+            timestamp: sample.timestamp,
+            ..Sample::default()
+        }
+    );
+}
+
+#[test]
+fn of_a_busy_container_only_what_moves_stays_open() {
+    let mut tree = Tree::new();
+    tree.put("a", FILES);
+    tree.put("a", &[("io.stat", "8:0 rbytes=7 wbytes=0 rios=1 wios=0\n")]);
+    let mut cgroup = tree.cgroup("/a", 100);
+    cgroup.keep_open(KeepOpen::Moving);
+    let mut sample = Sample::default();
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        poll(&mut tree, &mut cgroup, &mut sample);
+        let slots = cgroup.slots.iter();
+        open.push(
+            slots
+                .filter(|slot| matches!(slot.state, State::Open(_)))
+                .count(),
+        );
+    }
+    // cpu.stat, memory.current and memory.events.local stay, io.stat goes when it has stood for 8 s.
+    assert_eq!(open, [4, 4, 4, 4, 4, 4, 4, 4, 3, 3]);
+}
