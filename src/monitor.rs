@@ -375,6 +375,7 @@ impl MonitorBuilder {
         let sampler = Arc::new(sampler);
         let (listed, is_listed) = watch::channel(false);
         let exits = (self.exit_accounting).then(|| Exits::new(&hierarchies));
+        let (links, runtimes) = Supervisor::spawn(self.runtimes).map_err(StartError::Thread)?;
         let parts = Parts {
             plan: Arc::clone(&plan),
             budget: Arc::clone(&budget),
@@ -384,6 +385,7 @@ impl MonitorBuilder {
             bus: Arc::clone(&bus),
             ledger: Arc::clone(&ledger),
             exits: exits.clone(),
+            runtimes: Arc::clone(&runtimes),
             node: Arc::clone(&node),
             node_interval: self.node_interval,
             cpu_budget: self.cpu_budget,
@@ -432,7 +434,6 @@ impl MonitorBuilder {
             }),
         )
         .map_err(StartError::Thread)?;
-        let (links, runtimes) = Supervisor::spawn(self.runtimes).map_err(StartError::Thread)?;
         let filesystems = Refresher::spawn(Arc::clone(&node)).map_err(StartError::Thread)?;
         let layers = Arc::new(disk_usage::LayerUsages::default());
         let walker = match self.disk_usage {

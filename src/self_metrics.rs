@@ -168,6 +168,8 @@ pub struct SelfMetrics {
     pub exits_unplaced: Gauge,
     /// The CPU time in those, nanoseconds.
     pub exits_unplaced_ns: Gauge,
+    /// How long news of processes waits now, so that following them does not cost too much, nanoseconds.
+    pub exit_hold_ns: Gauge,
     /// Lives of containers that have ended, kept in the ledger.
     pub ledger_lives: Gauge,
     /// The memory that they take, about.

@@ -134,13 +134,29 @@ fn number_of_lives() -> usize {
 
 #[test]
 fn cpu_time_of_short_lives_is_conserved() {
+    // The goal is 99, met on a machine that is not overloaded; what is lost is what happens in the time
+    // that the agent takes to be put on a CPU. On an emulated one a process takes milliseconds to end.
+    let many = std::env::var_os("CGAUGE_LEDGER_LIVES").is_some() && !in_guest();
+    conserve("--exit-accounting=true", if many { 99.0 } else { 95.0 });
+}
+
+/// Without that, nothing says when a process ends on v1, and on v2 who removes the container is woken
+/// at the same time. These are at work in the last 50 ms of their lives alone, between two polls.
+#[test]
+fn cpu_time_of_short_lives_is_in_part_seen_by_polls_alone() {
+    conserve("--exit-accounting=false", 10.0);
+}
+
+/// Lives of 1 to 500 ms, the last 50 ms of each at work: at least so many percent of their CPU time must
+/// be in the ledger, and no more than there was.
+fn conserve(accounting: &str, at_least: f64) {
     needs_cgroups!();
     if hierarchies().is_empty() || Layout::get().with("cpuacct").is_none() {
         skip!("no CPU accounting");
     }
     let _machine = alone();
     let agent = Agent::builder()
-        .arg("--exit-accounting")
+        .arg(accounting)
         .housekeeping(Duration::from_secs(1))
         .start();
     if agent.stderr().contains("--exit-accounting") {
@@ -158,7 +174,6 @@ fn cpu_time_of_short_lives_is_conserved() {
                     if at >= number {
                         break;
                     }
-                    // 1 to 500 ms, the last 50 ms of it at work.
                     let life = 1 + (at as u64).wrapping_mul(7_919) % 500;
                     let work = life.min(50);
                     live(
@@ -172,18 +187,18 @@ fn cpu_time_of_short_lives_is_conserved() {
     });
     let lives = settled(&agent, parent.name(), number);
     assert_eq!(lives.len(), number, "each life once");
-    let percent = report("conservation", &parent, &lives);
+    let percent = report(&format!("conservation, {accounting}"), &parent, &lives);
+    // What is said to be whole is, but for what a process does while it is taken off the CPU.
+    for life in &lives {
+        assert!(
+            life["last_read"]["how"] != "empty" || life["cpu"]["usage_ns"].as_u64() > Some(0),
+            "{life}"
+        );
+    }
     let metrics = agent.http().get("/metrics").unwrap().text();
     for line in metrics.lines().filter(|l| l.starts_with("cgauge_exit")) {
         println!("{line}");
     }
-    // The goal is 99, met on a machine that is not overloaded; what is lost is what happens in the time
-    // that the agent takes to be put on a CPU. On an emulated one a process takes milliseconds to end.
-    let at_least = if std::env::var_os("CGAUGE_LEDGER_LIVES").is_some() && !in_guest() {
-        99.0
-    } else {
-        95.0
-    };
     assert!(
         (at_least..101.0).contains(&percent),
         "{percent:.2} % of the CPU time is in the ledger"

@@ -10,7 +10,7 @@ pub mod sampler;
 pub mod schedule;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -56,9 +56,13 @@ pub struct Handler {
     incarnation: u64,
     /// When the cgroup was made, as far as was known when it was noticed.
     noticed: Timestamp,
+    /// When it was noticed that it had been made; `None` if it was there before.
+    made: Option<Instant>,
     /// Whether it is polled at all.
     is_polled: bool,
     pending: Mutex<Vec<Pending>>,
+    /// When it was last noticed that processes came or went.
+    members_changed: AtomicI64,
     /// Every directory that it has or had.
     directories: Mutex<Vec<(HierarchyId, u64)>>,
     reader: Mutex<Reader>,
@@ -90,7 +94,8 @@ struct Reader {
     /// OOM kills that the kernel had counted at the last look; `None` before the first.
     oom_kills: Option<OomCounters>,
     spec_read: Option<Instant>,
-    never_polled: bool,
+    /// Whether it has not been polled by its schedule yet.
+    is_new: bool,
     quiet: Quiet,
 }
 
@@ -167,15 +172,17 @@ impl Handler {
             name: new.name,
             incarnation: new.incarnation,
             noticed: new.noticed,
+            made: (!new.preexisting).then(Instant::now),
             is_polled: new.polled,
             pending: Mutex::default(),
+            members_changed: AtomicI64::new(i64::MIN),
             directories: Mutex::default(),
             reader: Mutex::new(Reader {
                 cgroup,
                 interval,
                 oom_kills,
                 spec_read: None,
-                never_polled: true,
+                is_new: true,
                 quiet: Quiet::default(),
             }),
             history: Mutex::new(Ring::new(limits)),
@@ -338,10 +345,16 @@ impl Handler {
 
     /// Processes have come or gone.
     pub(crate) fn members_changed(&self) {
+        self.members_changed.store(Timestamp::now().0, Relaxed);
         let mut pending = self.pending.lock();
         if !matches!(pending.last(), Some(Pending::Members)) {
             pending.push(Pending::Members);
         }
+    }
+
+    /// Whether processes may have come or gone since then.
+    pub(crate) fn members_changed_since(&self, when: Timestamp) -> bool {
+        self.members_changed.load(Relaxed) >= when.0
     }
 
     /// Somebody wrote to a setting. True if a poll is to be hastened for it; false if one has been for
@@ -439,6 +452,11 @@ impl Handler {
                 (polled.first_count, polled.new_oom_kills) = reader.new_oom_kills(self, counted);
             }
         }
+        let young = (self.made).and_then(|made| housekeeping.young(made.elapsed()));
+        if young.is_some() {
+            // That it stands still in its first moments says little of how often to look later.
+            reader.interval = housekeeping.interval;
+        }
         let keep = match () {
             () if reader.interval > housekeeping.interval => KeepOpen::Nothing,
             () if reader.quiet.is_settled() => KeepOpen::Pulse,
@@ -446,11 +464,10 @@ impl Handler {
             () => KeepOpen::Moving,
         };
         reader.cgroup.keep_open(keep);
-        let first = std::mem::take(&mut reader.never_polled);
-        polled.next = Some(if first {
-            housekeeping.splay(self.name.as_bytes())
-        } else {
-            reader.interval
+        polled.next = Some(match young {
+            Some(next) => next,
+            None if std::mem::take(&mut reader.is_new) => housekeeping.splay(self.name.as_bytes()),
+            None => reader.interval,
         });
         drop(reader);
         let mut demand = self.demand.lock();

@@ -3,6 +3,12 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
+/// A young container is polled again after this part of its age.
+const AGE_BETWEEN_POLLS: u32 = 4;
+
+/// But not sooner than this.
+const YOUNGEST: Duration = Duration::from_millis(10);
+
 /// The housekeeping settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Housekeeping {
@@ -45,6 +51,14 @@ impl Housekeeping {
             .saturating_mul(2)
             .min(self.max_interval)
             .max(self.interval)
+    }
+
+    /// When a container that was made so long ago is polled next, if that is sooner than it would be: the
+    /// younger it is, the sooner. Of one that works steadily the polls then miss no more than a fifth,
+    /// however soon it goes, and half of that on average.
+    pub fn young(&self, age: Duration) -> Option<Duration> {
+        let next = (age / AGE_BETWEEN_POLLS).max(YOUNGEST);
+        (next < self.interval).then_some(next)
     }
 
     /// When within its first interval a container is polled a second time: spread by a hash of its
@@ -136,6 +150,27 @@ mod tests {
             odd.next(odd.interval, false),
             odd.interval,
             "never below the base interval"
+        );
+    }
+
+    #[test]
+    fn the_young_are_polled_the_more_often_the_younger_they_are() {
+        let housekeeping = Housekeeping::default();
+        let (mut age, mut polls) = (Duration::from_millis(5), 1);
+        while let Some(next) = housekeeping.young(age) {
+            assert!(next <= YOUNGEST || next <= age / 4, "{age:?}: {next:?}");
+            (age, polls) = (age + next, polls + 1);
+        }
+        assert!((Duration::from_secs(4)..Duration::from_secs(5)).contains(&age));
+        assert_eq!(polls, 26);
+        let fast = Housekeeping {
+            interval: Duration::from_millis(10),
+            ..housekeeping
+        };
+        assert_eq!(
+            fast.young(Duration::ZERO),
+            None,
+            "never more often than that"
         );
     }
 

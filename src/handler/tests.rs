@@ -77,7 +77,8 @@ fn of_a_container_that_stands_still_the_pulse_alone_is_read() {
     let write = |file: &str, text: &str| fs::write(path.join(file), text).unwrap();
     write("cpu.stat", "usage_usec 5\n");
     write("memory.stat", "anon 1\n");
-    let handler = made.handler();
+    let mut handler = made.handler();
+    handler.made = None;
     handler.attach(TREE, Some(inode));
     let anon = |handler: &Handler| {
         let mut sample = Sample::default();
@@ -183,4 +184,32 @@ fn writes_to_settings_hasten_one_poll() {
     assert!(!handler.settings_changed(), "one is enough");
     made.poll(&handler);
     assert!(handler.settings_changed());
+}
+
+#[test]
+fn a_young_container_is_polled_often_and_then_as_set() {
+    let mut made = Made::new();
+    let inode = made.cgroup("4096");
+    let housekeeping = Housekeeping::default();
+    let young = made.handler();
+    young.attach(TREE, Some(inode));
+    for _ in 0..10 {
+        let next = made.poll(&young).next.unwrap();
+        assert!(next < housekeeping.interval / 10, "{next:?}");
+    }
+    let mut old = made.handler();
+    old.made = None;
+    old.attach(TREE, Some(inode));
+    let first = made.poll(&old).next;
+    assert_eq!(first, Some(housekeeping.splay(b"/a")));
+    // Standing still while it was young has not made its interval longer.
+    let mut grown = young;
+    grown.made = Instant::now().checked_sub(Duration::from_secs(60));
+    assert_eq!(made.poll(&grown).next, Some(housekeeping.splay(b"/a")));
+    let next = made.poll(&grown).next;
+    assert_eq!(
+        next,
+        Some(4 * housekeeping.interval),
+        "twice it stood still"
+    );
 }

@@ -276,14 +276,22 @@ impl Book {
 
     pub(super) fn exited(&mut self, which: &Which, exit: Exit) {
         self.change(which, |life| {
+            let exit = match &life.exit {
+                Some(known) => exit.joined(known),
+                None => exit,
+            };
+            let is_new = life.exit.as_ref() != Some(&exit);
             life.exit = Some(exit);
-            true
+            is_new
         });
     }
 
     pub(super) fn identify(&mut self, which: &Which, identity: Arc<Identity>) {
         let mut moved = None;
         self.change(which, |life| {
+            if life.identity.as_ref() == Some(&identity) {
+                return false;
+            }
             let before = life.workload();
             life.identity = Some(identity);
             moved = Some((before, life.clone()));

@@ -309,8 +309,9 @@ fn a_later_run_goes_on_where_the_earlier_one_was_ended() {
     assert_eq!(counted, Some(OomCounters { kills: 2, groups }));
     let unmet = second.unmet(None);
     assert_eq!(unmet.len(), 1);
-    assert!(second.gone(unmet[0].number, at(10)));
-    assert!(!second.gone(unmet[0].number, at(10)), "once");
+    let gone = second.gone(unmet[0].number, at(10)).unwrap();
+    assert_eq!((gone.ended, gone.end_unseen), (Some(at(10)), true));
+    assert!(second.gone(unmet[0].number, at(10)).is_none(), "once");
     let lives = second.lives(&LedgerRequest::default());
     let told: Vec<_> = lives
         .iter()

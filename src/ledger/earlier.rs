@@ -50,15 +50,13 @@ impl Book {
         counted
     }
 
-    /// A life has ended while nobody looked, which is found now. False if it is not known.
-    pub(super) fn gone(&mut self, number: u64, now: Timestamp) -> bool {
-        let Some(mut life) = self.unmet.remove(&number) else {
-            return false;
-        };
-        life.end_unseen = true;
+    /// A life has ended while nobody looked, which is found now. Gives it, if it is known.
+    pub(super) fn gone(&mut self, number: u64, now: Timestamp) -> Option<Life> {
+        let mut life = self.unmet.remove(&number)?;
+        (life.end_unseen, life.ended) = (true, Some(now));
         let (figures, finality) = (life.figures, life.finality);
-        self.close(life, now, figures, finality);
-        true
+        self.close(life.clone(), now, figures, finality);
+        Some(life)
     }
 
     /// Puts down all lives that have not ended once more: their records are about to be dropped for their

@@ -55,6 +55,27 @@ pub struct Exit {
     pub reason: Option<String>,
 }
 
+impl Exit {
+    /// This, told after `known`: of the two, one that has a reason is a runtime's word. The signal is
+    /// what processes alone tell.
+    pub(super) fn joined(self, known: &Self) -> Self {
+        let (word, other) = match (&self.reason, &known.reason) {
+            (None, Some(_)) => (known, &self),
+            _ => (&self, known),
+        };
+        let code = word.code.or(other.code);
+        let fits = |signal: &u8| code == Some(EXIT_BY_SIGNAL + i32::from(*signal));
+        Self {
+            code,
+            signal: word.signal.or(other.signal.filter(fits)),
+            reason: word.reason.clone(),
+        }
+    }
+}
+
+/// A process that was ended by a signal exits with this and the signal, as shells say it.
+pub const EXIT_BY_SIGNAL: i32 = 128;
+
 /// What is known of one container from its beginning to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Life {

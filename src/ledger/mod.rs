@@ -8,6 +8,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `life` | what is known of one container's life |
+//! | `called` | pure: what is kept of what a runtime knows |
 //! | `figures` | its final figures, and how final they are |
 //! | `kill` | one OOM kill |
 //! | `book` | pure: all lives and totals, and their bounds |
@@ -17,6 +18,7 @@
 pub mod life;
 pub mod figures;
 pub mod kill;
+mod called;
 mod book;
 pub mod earlier;
 mod stored;
@@ -122,8 +124,8 @@ impl Ledger {
         self.write(|book| book.resume(number, which))
     }
 
-    /// A life of an earlier run was over by `now`. False if it is not one of those.
-    pub fn gone(&self, number: u64, now: Timestamp) -> bool {
+    /// A life of an earlier run was over by `now`. Gives it, if it is one of those.
+    pub fn gone(&self, number: u64, now: Timestamp) -> Option<Life> {
         self.write(|book| book.gone(number, now))
     }
 
@@ -191,7 +193,8 @@ impl Ledger {
         self.write(|book| book.counted_beside(which, counted));
     }
 
-    /// How a container's first process ended.
+    /// How a container's first process ended. What a runtime says of it (it gives a reason) counts more than
+    /// what was seen of processes, whichever is told first.
     pub fn exited(&self, which: &Which, exit: Exit) {
         self.write(|book| book.exited(which, exit));
     }

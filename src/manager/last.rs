@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::handler::Handler;
+use crate::ledger::life::EXIT_BY_SIGNAL;
 use crate::ledger::{Exit, Figures, Finality, LastRead};
 use crate::source::exits::Tally;
 use crate::units::Timestamp;
@@ -11,15 +12,16 @@ use crate::units::Timestamp;
 /// By how much the records of exits may be below what a poll saw and still be whole: the kernel rounds.
 const ROUNDING_NS: u64 = 1_000_000;
 
-/// A process that was ended by a signal exits with this and the signal, as shells say it.
-const EXIT_BY_SIGNAL: i32 = 128;
-
 /// What a container that ended had used, as far as it was read.
 pub(super) fn figures(handler: &Handler, ended: Timestamp) -> Option<(Figures, Finality)> {
     let (figures, sample) = handler.figures()?;
+    // One that was empty may have been so because nobody was there yet, or may have had processes since:
+    // then somebody has moved them there.
+    let was_used = figures.cpu_ns.is_some_and(|used| used > 0);
+    let is_over = was_used && !handler.members_changed_since(sample.timestamp);
     let finality = Finality {
         last_read: match sample.pids.current {
-            Some(0) => LastRead::Empty,
+            Some(0) if is_over => LastRead::Empty,
             _ => LastRead::Poll,
         },
         age: Some(ended.since(sample.timestamp)),
@@ -31,7 +33,11 @@ pub(super) fn figures(handler: &Handler, ended: Timestamp) -> Option<(Figures, F
 /// and I/O by process stand in only where no poll saw the cgroup's.
 pub(super) fn add_exits(tally: &Tally, figures: &mut Figures, finality: &mut Finality) {
     let polled = figures.cpu_ns.unwrap_or(0);
-    let known = tally.cpu_ns.max(tally.cgroup_ns.unwrap_or(0));
+    // Where the counter was read last, it is right. Else what is known of the processes may be more.
+    let known = match tally.cgroup_ns {
+        Some(counted) if tally.read_last => counted,
+        counted => tally.cpu_ns.max(counted.unwrap_or(0)),
+    };
     let more = known > polled.saturating_add(ROUNDING_NS);
     if known > 0 {
         figures.cpu_ns = figures.cpu_ns.max(Some(known));
@@ -118,7 +124,7 @@ mod tests {
         assert_eq!(figures.cpu_ns, Some(60_000_000), "processes came later");
         assert_eq!(finality.last_read, LastRead::ExitRecords);
 
-        let mut read = tally(1);
+        let mut read = tally(90_000_000);
         (read.cgroup_ns, read.read_last, read.complete) = (Some(70_000_000), true, false);
         add_exits(&read, &mut figures, &mut finality);
         assert_eq!(figures.cpu_ns, Some(70_000_000));

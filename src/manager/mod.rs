@@ -11,6 +11,7 @@ pub mod exits;
 pub mod registry;
 pub mod restore;
 mod last;
+mod naming;
 mod thrift;
 
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use self::naming::Namer;
 use self::thrift::Thrift;
 use crate::cache::Limits;
 use crate::cgroup::file::FdBudget;
@@ -30,6 +32,7 @@ use crate::event::{EventBus, EventKind};
 use crate::handler::{Handler, NewHandler, Sampler};
 use crate::ledger::{Ledger, Which};
 use crate::node::Node;
+use crate::runtime::Runtimes;
 use crate::self_metrics::SelfMetrics;
 use crate::source::{Change, Directory, FileChange, SourceEvent};
 use crate::units::Timestamp;
@@ -76,6 +79,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// What processes had used that exited, if that is followed.
     pub exits: Option<Exits>,
+    /// What runtimes call containers.
+    pub runtimes: Arc<Runtimes>,
     /// The node's facts, and how often to read them.
     pub node: Arc<Node>,
     /// How often the node's facts are read.
@@ -129,6 +134,7 @@ impl Manager {
             moved: VecDeque::new(),
             swept: None,
             sweep: false,
+            namer: Namer::default(),
         };
         let thread = std::thread::Builder::new()
             .name("cgauge-manager".into())
@@ -160,6 +166,7 @@ struct Task {
     /// When all counters of OOM kills were last asked for, and whether that is to be done again.
     swept: Option<Instant>,
     sweep: bool,
+    namer: Namer,
 }
 
 impl Task {
@@ -198,6 +205,7 @@ impl Task {
             }
         }
         self.settle(None);
+        self.name();
         self.registry.clear();
     }
 
@@ -219,7 +227,13 @@ impl Task {
         }
         self.desk.tick(now);
         self.settle(now.checked_sub(LEAVING));
+        self.name();
         self.parts.ledger.tick(Timestamp::now());
+    }
+
+    fn name(&mut self) {
+        let names = self.parts.runtimes.names();
+        self.namer.tick(names, &self.parts.ledger, Timestamp::now());
     }
 
     /// Reads the last figures again of what had gone by `before`; of all if there is no such time.
@@ -325,14 +339,15 @@ impl Task {
 
     /// Tells of containers of an earlier run that are not there any more: of one name, or of all; `at_latest`
     /// they had gone. Gives one that still is there.
-    fn find_gone(&self, name: Option<&ContainerName>, at_latest: Timestamp) -> Option<u64> {
+    fn find_gone(&mut self, name: Option<&ContainerName>, at_latest: Timestamp) -> Option<u64> {
         let mut still_there = None;
         for unmet in self.parts.ledger.unmet(name) {
             if restore::is_there(&unmet, &self.parts.plan.hierarchies) {
                 still_there = Some(unmet.number);
                 continue;
             }
-            if self.parts.ledger.gone(unmet.number, at_latest) {
+            if let Some(life) = self.parts.ledger.gone(unmet.number, at_latest) {
+                self.namer.ended_unseen(&life);
                 let kind = EventKind::ContainerDeletion {
                     exit_code: None,
                     while_down: true,
@@ -343,7 +358,7 @@ impl Task {
         still_there
     }
 
-    fn added(&self, directory: Directory) {
+    fn added(&mut self, directory: Directory) {
         if !self.parts.accept.accepts(&directory.name) {
             return;
         }
@@ -391,8 +406,9 @@ impl Task {
                     ledger.attached(&of, first);
                 }
             }
-            None => ledger.begin(of, noticed, preexisting, first),
+            None => ledger.begin(of.clone(), noticed, preexisting, first),
         }
+        self.namer.begin(of, noticed);
         if let Some(old) = self.registry.insert(Arc::clone(&handler)) {
             // The tree removes before it adds; should it ever not, no handler is left behind.
             old.remove();
@@ -434,6 +450,7 @@ impl Task {
         let (figures, finality) = last::figures(&handler, ended).unwrap_or_default();
         let of = which(&handler);
         self.parts.ledger.end(&of, ended, figures, finality);
+        self.namer.end(&of, ended);
         if let Some(counted) = handler.oom_counter() {
             for (hierarchy, inode) in handler.directories() {
                 self.note_moved(hierarchy, inode, counted);
@@ -522,6 +539,7 @@ mod tests {
             bus: Arc::clone(&bus),
             ledger: Arc::clone(&ledger),
             exits: None,
+            runtimes: Arc::default(),
             node: Arc::clone(&node),
             node_interval: Duration::ZERO,
             cpu_budget: None,

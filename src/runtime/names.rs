@@ -1,12 +1,13 @@
 //! The names that all links told, by container id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
+use super::ends::{End, Ends};
 use super::{Identity, Runtime};
 use crate::cgroup::{CgroupPath, ContainerName};
 
@@ -58,6 +59,7 @@ pub struct LinkId {
 struct Shared {
     limits: NameLimits,
     known: RwLock<HashMap<Arc<str>, Entry>>,
+    ends: Ends,
     generation: AtomicU64,
     dropped: AtomicU64,
 }
@@ -201,6 +203,11 @@ impl Names {
         self.len() == 0
     }
 
+    /// The ends that were told since this was last asked, oldest first. For one reader.
+    pub fn take_ends(&self) -> VecDeque<End> {
+        self.shared.ends.take()
+    }
+
     /// A link describes a container, for the first time or anew.
     pub fn put(&self, identity: Identity) {
         let identity = Arc::new(identity);
@@ -215,6 +222,10 @@ impl Names {
                 return;
             }
             let link = self.link;
+            let mut told = entry.claims.iter();
+            let told = told.find(|claim| claim.is_of(link, identity.runtime));
+            let before = told.map(|claim| &*claim.identity);
+            self.shared.ends.note(before, &identity, link.of_user);
             entry
                 .claims
                 .retain(|claim| !claim.is_of(link, identity.runtime));
@@ -232,6 +243,7 @@ impl Names {
                 self.shared.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }
+            self.shared.ends.note(None, &identity, self.link.of_user);
             let entry = Entry {
                 claims: vec![Claim {
                     link: self.link,

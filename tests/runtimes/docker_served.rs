@@ -158,6 +158,7 @@ fn what_is_served_of_dockers_containers() {
     networks(&site, &web, &alone);
     disk_usage(&site, &web);
     how_they_end(&site, &alone);
+    in_the_ledger(&site);
     renamed_and_removed(&site, &web);
 }
 
@@ -339,6 +340,54 @@ fn how_they_end(site: &Site, alone: &str) {
             && has("oomKill", "  name=oom  pid="))
         .then_some(())
     });
+}
+
+/// What became of them, and of one that is started again so fast that nobody sees it stand still.
+fn in_the_ledger(site: &Site) {
+    let again = ["--restart=on-failure:2", "--network=none"];
+    let again = site.dockerd.run("again", &again, &["sh", "-c", "exit 6"]);
+    let brief = ["--rm", "--network=none"];
+    let brief = (site.dockerd).run("brief", &brief, &["sh", "-c", "sleep 0.2; exit 7"]);
+    for (name, number, code, reason) in [
+        ("crash", 1, 3, "Error"),
+        ("oom", 1, 137, "OOMKilled"),
+        ("alone", 1, 137, "Error"),
+        ("again", 3, 6, "Error"),
+        ("brief", 1, 7, "Error"),
+    ] {
+        let lives = || {
+            let asked = format!("/api/cgauge/v1/ledger?max=-1&name={name}");
+            site.agent.json(&asked).as_array().cloned().unwrap()
+        };
+        let told = |life: &Value| {
+            let exit = &life["exit"];
+            life["identity"]["name"] == name && exit["code"] == code && exit["reason"] == reason
+        };
+        let found = wait_for(RUNTIME_SOON, || {
+            let lives = lives();
+            (lives.len() == number && lives.iter().all(told)).then_some(lives)
+        });
+        let found = found.unwrap_or_else(|| panic!("{name}: {:#?}", lives()));
+        for life in found {
+            assert_eq!(life["workload"], name);
+            assert_eq!(life["identity"]["image"], IMAGE);
+        }
+    }
+    for id in [again, brief] {
+        let asked = format!("/api/cgauge/v1/ledger?max=-1&name={id}");
+        let lives = site.agent.json(&asked);
+        assert!(lives[0]["ended"].is_string(), "{lives}");
+    }
+    site.until("again", "its totals", |page| {
+        let line = "cgauge_workload_containers_total{workload=\"again\"} 3";
+        page.0.lines().any(|found| found == line).then_some(())
+    });
+    let server = format!("--server={}", site.agent.http().address().to_flag());
+    let (code, out, err) = run_to_end(&["why", "oom", &server]);
+    assert_eq!(code, Some(0), "{err}");
+    for part in ["oom", IMAGE, "137", "OOMKilled"] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
 }
 
 fn renamed_and_removed(site: &Site, web: &str) {

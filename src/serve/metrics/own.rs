@@ -264,6 +264,11 @@ pub(super) const FAMILIES: &[Family] = &[
         own!(nanos exits_unplaced_ns),
     ),
     gauge(
+        "cgauge_exit_hold_seconds",
+        "For how long news of processes is gathered, so that following them takes no more than a part of a CPU.",
+        own!(nanos exit_hold_ns),
+    ),
+    gauge(
         "cgauge_ledger_lives",
         "Lives of containers that have ended, in the ledger.",
         own!(count ledger_lives),

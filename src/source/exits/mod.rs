@@ -12,6 +12,7 @@
 //! after `fork`, after `exec`, and after somebody wrote to a `cgroup.procs`.
 
 pub mod wire;
+mod pace;
 pub mod table;
 pub mod reader;
 

@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 use thiserror::Error;
 
+use super::pace::Pace;
 use super::table::{ExitBook, Look, Notice, Place, Table};
 use super::wire::{self, Answer};
 use crate::cgroup::hierarchy::Controller;
@@ -39,6 +40,9 @@ const READS_AT_ONCE: usize = 256;
 
 /// Containers whose `cgroup.procs` were written to, and that wait to be looked at.
 const MAX_MOVES: usize = 1_024;
+
+/// Over this time the thread's own CPU time is measured.
+const PACE_WINDOW: Duration = Duration::from_secs(1);
 
 /// The priority of the thread: a process can be looked at for as long as it is there.
 const NICENESS: i32 = -20;
@@ -237,6 +241,11 @@ fn ask(socket: &OwnedFd, message: &[u8]) -> io::Result<Vec<Answer>> {
     Ok(found)
 }
 
+/// CPU time of this thread so far.
+fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 struct Task {
     connector: OwnedFd,
     stats: OwnedFd,
@@ -254,7 +263,24 @@ struct Task {
 impl Task {
     fn run(mut self, stop: &EventFd) {
         let _ = rustix::process::nice(NICENESS);
+        let mut pace = Pace::default();
+        let (mut since, mut used) = (Instant::now(), thread_cpu());
         loop {
+            // What is held comes with the next thing that is not, or when its time is over.
+            let hold = pace.hold();
+            if !hold.is_zero() {
+                let ends = match pace.holds_ends() {
+                    true => PollFlags::empty(),
+                    false => PollFlags::POLLIN,
+                };
+                let mut fds = [
+                    PollFd::new(stop.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.stats.as_fd(), ends),
+                    PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+                ];
+                let timeout = PollTimeout::try_from(hold).unwrap_or(PollTimeout::ZERO);
+                let _ = poll(&mut fds, timeout);
+            }
             let mut fds = [
                 PollFd::new(stop.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.connector.as_fd(), PollFlags::POLLIN),
@@ -274,6 +300,14 @@ impl Task {
                 tracing::error!(%error, "exits of processes are no longer followed");
                 self.book.incomplete();
                 return;
+            }
+            let window = since.elapsed();
+            if window >= PACE_WINDOW {
+                let total = thread_cpu();
+                pace.observe(total.saturating_sub(used), window);
+                (since, used) = (Instant::now(), total);
+                let held = u64::try_from(pace.hold().as_nanos()).unwrap_or(u64::MAX);
+                self.metrics.exit_hold_ns.set(held);
             }
         }
     }
@@ -381,11 +415,28 @@ impl Look for Host {
         }
         let path = Path::new(std::ffi::OsStr::from_bytes(path));
         let name = self.hierarchies.container_of(Controller::Cpuacct, path);
+        // Most processes of most hosts are there, and nothing is kept of it.
+        if name.is_root() {
+            return Some(Place { name, inode: None });
+        }
         let inode = fs::metadata(self.directory(&name)?).map(|found| found.ino());
         Some(Place {
             inode: inode.ok(),
             name,
         })
+    }
+
+    fn is_ending(&mut self, pid: u32) -> bool {
+        let Ok(text) = fs::read(self.procfs.join(format!("{pid}/stat"))) else {
+            return true;
+        };
+        // Behind the name, which is in parentheses and may have any: the state, then five numbers, then
+        // flags.
+        let behind = text.iter().rposition(|&byte| byte == b')').unwrap_or(0);
+        let rest = String::from_utf8_lossy(text.get(behind + 1..).unwrap_or_default());
+        let flags = rest.split_ascii_whitespace().nth(6);
+        let flags = flags.and_then(|flags| flags.parse::<u32>().ok());
+        flags.is_none_or(|flags| flags & PF_EXITING != 0)
     }
 
     fn cgroup_ns(&mut self, place: &Place) -> Option<u64> {
@@ -397,15 +448,18 @@ impl Look for Host {
         // Asked for, the process's clock is brought up to date, and with it its cgroups. What both have
         // used until the next look at the clock is next to nothing, or it is tried again.
         let mut process = self.process_ns(pid)?;
+        let mut cgroup = self.counter_ns(&place.name)?;
         for _ in 0..MAX_READS {
-            let cgroup = self.counter_ns(&place.name)?;
             let again = self.process_ns(pid)?;
             if again.saturating_sub(process) < SAME_INSTANT_NS {
                 return Some((cgroup, process));
             }
             process = again;
+            cgroup = self.counter_ns(&place.name)?;
         }
-        None
+        // The clock after the counter: what was used in between is taken to be from elsewhere, which is
+        // better than what was used elsewhere being taken to be from here.
+        Some((cgroup, self.process_ns(pid)?))
     }
 
     fn process_ns(&mut self, pid: u32) -> Option<u64> {
@@ -415,8 +469,11 @@ impl Look for Host {
     }
 }
 
-/// How often the figures of a process and of its cgroup are read before it is given up to read both at
-/// one instant.
+/// The flag of a process that is on its way out (kernel: `include/linux/sched.h`).
+const PF_EXITING: u32 = 4;
+
+/// How often the figures of a process and of its cgroup are read again before it is given up to read
+/// both at one instant.
 const MAX_READS: usize = 5;
 
 /// What a process may use between the two.

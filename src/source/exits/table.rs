@@ -36,6 +36,8 @@ pub struct Place {
 pub trait Look {
     /// In which cgroup a process is; `None` if it cannot be told any more.
     fn place(&mut self, pid: u32) -> Option<Place>;
+    /// Whether a process is about to end, or has: v1 then shows it at the root, wherever it was.
+    fn is_ending(&mut self, pid: u32) -> bool;
     /// The CPU time of a cgroup; `None` once it has gone.
     fn cgroup_ns(&mut self, place: &Place) -> Option<u64>;
     /// The CPU time of a cgroup and of a process, as of the same instant.
@@ -139,7 +141,7 @@ impl Table {
         match event {
             ProcessEvent::Fork { parent, tid, pid } if tid == pid => {
                 let inherited = self.processes.get(&parent).map(|of| of.place.clone());
-                let place = look.place(pid).or_else(|| inherited.clone());
+                let place = place_of(pid, inherited.as_ref(), look).or_else(|| inherited.clone());
                 // It has used nothing yet, unless it was moved already.
                 let moved = place != inherited && inherited.is_some();
                 let place = place.unwrap_or_else(root);
@@ -161,8 +163,10 @@ impl Table {
 
     /// A process may be elsewhere now.
     pub fn moved(&mut self, pid: u32, book: &ExitBook, look: &mut impl Look) {
-        let Some(place) = look.place(pid) else { return };
         let known = self.processes.get(&pid).map(|of| &of.place);
+        let Some(place) = place_of(pid, known, look) else {
+            return;
+        };
         if known != Some(&place) {
             self.put(pid, place, true, book, look);
         }
@@ -321,6 +325,13 @@ impl Process {
     }
 }
 
+/// Where a process is that was last known to be at `known`.
+fn place_of(pid: u32, known: Option<&Place>, look: &mut impl Look) -> Option<Place> {
+    let place = look.place(pid)?;
+    let was_elsewhere = known.is_some_and(|known| !known.name.is_root());
+    (!(place.name.is_root() && was_elsewhere && look.is_ending(pid))).then_some(place)
+}
+
 /// Where a process is of which nothing says that it is elsewhere.
 fn root() -> Place {
     Place {
@@ -359,6 +370,11 @@ mod tests {
         fn place(&mut self, pid: u32) -> Option<Place> {
             Some(place(self.0.get(&pid)?.0))
         }
+        fn is_ending(&mut self, pid: u32) -> bool {
+            self.0
+                .get(&pid)
+                .is_some_and(|(.., process)| *process == ENDING)
+        }
         fn cgroup_ns(&mut self, place: &Place) -> Option<u64> {
             let mut all = self.0.values();
             let (_, cgroup, _) = all.find(|(name, ..)| place.name.to_string() == *name)?;
@@ -372,6 +388,9 @@ mod tests {
             Some((*cgroup, *process))
         }
     }
+
+    /// What a process has used that is ending.
+    const ENDING: u64 = u64::MAX;
 
     fn place(name: &str) -> Place {
         Place {
@@ -459,6 +478,29 @@ mod tests {
         let tally = scene.take("/a").unwrap();
         assert_eq!((tally.cpu_ns, tally.begun, tally.ended), (23, 2, 2));
         assert_eq!(tally.status, Some(0), "of the first");
+    }
+
+    #[test]
+    fn one_that_ends_is_not_at_the_root_for_that() {
+        let mut scene = Scene::default();
+        scene.host.0.insert(2, ("/a", 0, 0));
+        scene.fork(1, 2);
+        for (pid, used) in [(2, ENDING), (3, ENDING), (4, 0)] {
+            scene.host.0.insert(pid, ("/", 0, used));
+        }
+        scene.event(ProcessEvent::Exec { pid: 2 });
+        scene.fork(2, 3);
+        scene.fork(2, 4);
+        scene.host.0.clear();
+        for pid in [2, 3, 4] {
+            scene.end(&end(pid, pid, 10, 0));
+        }
+        let tally = scene.take("/a").unwrap();
+        assert_eq!(
+            (tally.cpu_ns, tally.ended),
+            (20, 2),
+            "4 was made at the root"
+        );
     }
 
     #[test]
