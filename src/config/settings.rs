@@ -124,7 +124,7 @@ const OWN: &[Setting] = &[
         POLL,
         "DURATION",
         "30s",
-        "Time between two full reads of a container whose CPU time, memory and tasks stand still; 0s: always all",
+        "The longest that what stands still of a container is not read anew, unless somebody asks; 0s: always all",
         |c, v| set(&mut c.housekeeping.full_interval, duration(v)),
     ),
     row(

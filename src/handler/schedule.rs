@@ -19,7 +19,8 @@ pub struct Housekeeping {
     /// Whether to stretch at all.
     pub dynamic: bool,
     /// For how long a container that does nothing (its CPU time, memory and number of tasks stand still)
-    /// is known by these alone before everything is read of it again. Who asks for a sample no older
+    /// is known by these alone before everything is read of it again; and the longest for which a file that
+    /// stands still is left out of the polls of one that does something. Who asks for a sample no older
     /// than some age has everything read whenever that was longer ago. Zero: always everything.
     pub full_interval: Duration,
     /// Whether all are polled at the same multiples of the interval, one after the other, instead of
