@@ -2,8 +2,8 @@
 //! would charge for the same reads, and what cAdvisor takes if there is one.
 //!
 //! ```text
-//! cargo bench --bench node -- [N…] [--mode default|fixed]… [--load idle|busy|churning]… [--runs R]
-//!     [--seconds S] [--tries T] [--cgauge PROGRAM] [--peer PROGRAM | --no-peer] [-- FLAGS of cgauge]
+//! cargo bench --bench node -- [N…] [--mode default|fixed]… [--load idle|busy|churning]… [--runs R] [--peer-runs R]
+//!     [--settle S] [--seconds S] [--tries T] [--cgauge PROGRAM] [--peer PROGRAM | --no-peer] [-- FLAGS of cgauge]
 //! ```
 //!
 //! Without arguments: 50 containers, both modes, both loads, once. The peer is the `cadvisor` on PATH, if
@@ -38,12 +38,17 @@ use self::tree::Load;
 /// Tells the child which cgroup is its own.
 const TREE: &str = "BENCH_NODE_TREE";
 
+/// Time to settle and to measure when only to see that it works.
+const QUICK: Duration = Duration::from_secs(2);
+
 /// What is to be measured.
 #[derive(Debug, Clone)]
 struct Options {
     sizes: Vec<usize>,
     modes: Vec<Mode>,
-    /// To settle, and again to measure.
+    /// To settle; what stands still is told from what moves after half a minute.
+    settle: Duration,
+    /// To measure.
     period: Duration,
     /// Containers made and removed one by one.
     tries: usize,
@@ -52,6 +57,8 @@ struct Options {
     runs: usize,
     /// The peer.
     peer: Option<String>,
+    /// How often that is measured, if not as often as cgauge: it takes its time.
+    peer_runs: Option<usize>,
     /// The program to measure, if not this package's own: another version, to compare.
     cgauge: Option<String>,
     /// Further flags for cgauge.
@@ -85,11 +92,13 @@ impl Options {
         let mut options = Self {
             sizes: Vec::new(),
             modes: Vec::new(),
-            period: Duration::from_secs(30),
+            settle: Duration::from_secs(40),
+            period: Duration::from_secs(20),
             tries: 50,
             loads: Vec::new(),
             runs: 1,
             peer: on_path("cadvisor"),
+            peer_runs: None,
             cgauge: None,
             flags: Vec::new(),
         };
@@ -107,7 +116,7 @@ impl Options {
                 "--bench" => {} // cargo's own
                 "--test" | "--quick" => {
                     options.sizes = vec![4];
-                    options.period = Duration::from_secs(2);
+                    (options.settle, options.period) = (QUICK, QUICK);
                     options.tries = 3;
                 }
                 "--mode" => options.modes.push(match arguments.next().as_deref() {
@@ -115,9 +124,8 @@ impl Options {
                     Some("fixed") => Mode::Fixed,
                     _ => return Err("--mode is default or fixed".into()),
                 }),
-                "--seconds" => {
-                    options.period = Duration::from_secs(number(arguments.next())? as u64);
-                }
+                "--settle" => options.settle = seconds(number(arguments.next())?),
+                "--seconds" => options.period = seconds(number(arguments.next())?),
                 "--load" => options.loads.push(match arguments.next().as_deref() {
                     Some("idle") => Load::Idle,
                     Some("busy") => Load::Busy,
@@ -125,6 +133,7 @@ impl Options {
                     _ => return Err("--load is idle, busy or churning".into()),
                 }),
                 "--runs" => options.runs = number(arguments.next())?,
+                "--peer-runs" => options.peer_runs = Some(number(arguments.next())?),
                 "--peer" => options.peer = arguments.next(),
                 "--no-peer" => options.peer = None,
                 "--cgauge" => options.cgauge = arguments.next(),
@@ -144,6 +153,10 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+fn seconds(number: usize) -> Duration {
+    Duration::from_secs(number as u64)
 }
 
 fn on_path(program: &str) -> Option<String> {

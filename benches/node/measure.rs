@@ -35,8 +35,11 @@ pub fn run(options: &Options, hierarchies: &Hierarchies, top: &ContainerName) {
             let floor = Floor::open(hierarchies, &tree.all);
             let subjects = Subject::all(options);
             let mut rows: Vec<Vec<Row>> = vec![Vec::new(); subjects.len()];
-            for _ in 0..options.runs {
+            for run in 0..options.runs {
                 for (subject, rows) in subjects.iter().zip(&mut rows) {
+                    if !subject.is_cgauge() && options.peer_runs.is_some_and(|most| run >= most) {
+                        continue;
+                    }
                     rows.push(measure(
                         options,
                         hierarchies,
@@ -89,7 +92,7 @@ fn measure(
         if tree.load == Load::Churning {
             scope.spawn(|| visits::churn(hierarchies, tree, &over));
         }
-        std::thread::sleep(options.period);
+        std::thread::sleep(options.settle);
         let mut row = polling(options, subject, &client, &agent, &last);
         latency(options, hierarchies, tree, &client, &mut row);
         scraping(subject, &client, &agent, &mut row);
