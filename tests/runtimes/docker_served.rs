@@ -346,14 +346,14 @@ fn how_they_end(site: &Site, alone: &str) {
 fn in_the_ledger(site: &Site) {
     let again = ["--restart=on-failure:2", "--network=none"];
     let again = site.dockerd.run("again", &again, &["sh", "-c", "exit 6"]);
-    let brief = ["--rm", "--network=none"];
-    let brief = (site.dockerd).run("brief", &brief, &["sh", "-c", "sleep 0.2; exit 7"]);
+    let short = ["--rm", "--network=none"];
+    let short = (site.dockerd).run("short", &short, &["sh", "-c", "sleep 0.2; exit 7"]);
     for (name, number, code, reason) in [
         ("crash", 1, 3, "Error"),
         ("oom", 1, 137, "OOMKilled"),
         ("alone", 1, 137, "Error"),
         ("again", 3, 6, "Error"),
-        ("brief", 1, 7, "Error"),
+        ("short", 1, 7, "Error"),
     ] {
         let lives = || {
             let asked = format!("/api/cgauge/v1/ledger?max=-1&name={name}");
@@ -373,7 +373,7 @@ fn in_the_ledger(site: &Site) {
             assert_eq!(life["identity"]["image"], IMAGE);
         }
     }
-    for id in [again, brief] {
+    for id in [again, short] {
         let asked = format!("/api/cgauge/v1/ledger?max=-1&name={id}");
         let lives = site.agent.json(&asked);
         assert!(lives[0]["ended"].is_string(), "{lives}");
