@@ -73,6 +73,7 @@ impl OomDesk {
             memory_bytes,
             while_down,
             read: Timestamp::now(),
+            started: handler.created_at(),
         };
         let verdicts = (self.matcher.lock()).counted(&counted, followed, Instant::now());
         self.carry_out(verdicts);

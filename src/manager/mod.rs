@@ -10,6 +10,7 @@ pub mod desk;
 pub mod exits;
 pub mod registry;
 pub mod restore;
+mod held;
 mod last;
 mod naming;
 mod thrift;
@@ -39,6 +40,7 @@ use crate::units::Timestamp;
 pub use accept::Accept;
 pub use desk::OomDesk;
 pub use exits::Exits;
+use held::{Held, HeldKill};
 pub use registry::Registry;
 
 /// Source events that may wait for the manager. When it is full the watcher waits, and behind it the
@@ -135,6 +137,7 @@ impl Manager {
             swept: None,
             sweep: false,
             namer: Namer::default(),
+            held: Held::default(),
         };
         let thread = std::thread::Builder::new()
             .name("cgauge-manager".into())
@@ -167,6 +170,7 @@ struct Task {
     swept: Option<Instant>,
     sweep: bool,
     namer: Namer,
+    held: Held,
 }
 
 impl Task {
@@ -189,6 +193,7 @@ impl Task {
                 }
             }
             let now = Instant::now();
+            self.oom_kills(now);
             if next_tick <= now {
                 next_tick = now + TICK;
                 self.tick(now);
@@ -204,6 +209,7 @@ impl Task {
                 }
             }
         }
+        self.oom_kills(Instant::now() + held::PATIENCE);
         self.settle(None);
         self.name();
         self.registry.clear();
@@ -298,17 +304,31 @@ impl Task {
                 self.find_gone(None, Timestamp::now());
                 self.listed.send_replace(true);
             }
-            SourceEvent::OomKill(kill, seen_in) => {
-                let hierarchies = &self.parts.plan.hierarchies;
-                match self.desk.logged(kill, seen_in, hierarchies) {
-                    Some(name) => {
-                        if let Some(handler) = self.registry.get(&name) {
-                            self.sampler.check_oom_kills(&handler);
-                        }
+            SourceEvent::OomKill(kill, seen_in) => self.held.push(kill, seen_in, Instant::now()),
+        }
+    }
+
+    /// Tells of kills in containers of which the watcher has told.
+    fn oom_kills(&mut self, now: Instant) {
+        let hierarchies = &self.parts.plan.hierarchies;
+        let is_behind = |held: &HeldKill| {
+            let container = held.container(hierarchies);
+            let container = container.filter(|name| self.parts.accept.accepts(name));
+            container.is_some_and(|name| held::is_behind(&name, &self.registry, hierarchies))
+        };
+        let mut anywhere = false;
+        for HeldKill { kill, seen_in, .. } in self.held.release(now, is_behind) {
+            match self.desk.logged(kill, seen_in, hierarchies) {
+                Some(name) => {
+                    if let Some(handler) = self.registry.get(&name) {
+                        self.sampler.check_oom_kills(&handler);
                     }
-                    None => self.sweep_counters(Instant::now()),
                 }
+                None => anywhere = true,
             }
+        }
+        if anywhere {
+            self.sweep_counters(now);
         }
     }
 
@@ -368,7 +388,7 @@ impl Task {
         let earlier = !ledger.unmet(Some(&directory.name)).is_empty();
         let listed = *self.listed.borrow();
         let noticed = if !listed || again.is_some() || earlier {
-            self.made_at(&directory).min(Timestamp::now())
+            restore::made_at(&directory, &self.parts.plan.hierarchies).min(Timestamp::now())
         } else {
             Timestamp::now()
         };
@@ -431,14 +451,6 @@ impl Task {
         if polled {
             self.sampler.add(&handler);
         }
-    }
-
-    /// When a container that was there before us was made.
-    fn made_at(&self, directory: &Directory) -> Timestamp {
-        let root = &self.parts.plan.hierarchies.get(directory.hierarchy).root;
-        std::fs::metadata(directory.name.below(root))
-            .and_then(|metadata| metadata.modified())
-            .map_or_else(|_| Timestamp::now(), Timestamp::from)
     }
 
     fn removed(&mut self, name: &ContainerName, incarnation: u64) {

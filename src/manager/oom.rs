@@ -38,6 +38,10 @@ const WAIT_FOR_UNKNOWN: Duration = Duration::from_secs(5);
 /// that was read so little before may have counted it.
 const COUNTED_BEFORE_LOGGED: Duration = Duration::from_millis(100);
 
+/// By how much the time of a record may be before its kill, when two containers of a name come into
+/// question. The kernel's log has a clock of its own, which an emulated machine lets run slow.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
+
 /// The most kills that one look at a counter tells one by one.
 const MAX_AT_ONCE: usize = 1_000;
 
@@ -90,6 +94,8 @@ pub struct Counted<'a> {
     pub while_down: bool,
     /// When they were read.
     pub read: Timestamp,
+    /// When the container was made.
+    pub started: Timestamp,
 }
 
 /// A kill to be told.
@@ -149,8 +155,9 @@ struct FromLog {
 struct FromCounter {
     name: ContainerName,
     incarnation: u64,
-    /// When the counter was read.
+    /// When the counter was read, and the container made.
     read: Timestamp,
+    started: Timestamp,
     told: Option<u64>,
     while_down: bool,
     until: Instant,
@@ -259,6 +266,7 @@ impl OomMatcher {
             counters,
             while_down,
             read,
+            started,
             ..
         } = *counted;
         let settled = self.groups.counted(counted, now);
@@ -281,6 +289,7 @@ impl OomMatcher {
                 name: name.clone(),
                 incarnation,
                 read,
+                started,
                 told: None,
                 while_down,
                 until: now + WAIT,
@@ -337,6 +346,11 @@ impl OomMatcher {
             if from.told.is_some() {
                 return false;
             }
+            if let Some(number) = self.take_misplaced(from) {
+                let of = (from.name.clone(), from.incarnation);
+                verdicts.extend([Verdict::Confirmed(number, None), Verdict::twice(of)]);
+                return false;
+            }
             verdicts.push(Verdict::New(self.only_counted(from, now)));
             true
         });
@@ -362,6 +376,20 @@ impl OomMatcher {
         });
         self.from_log = log;
         verdicts
+    }
+
+    /// The number of a kill that the log told of the container that had the name before, about when this one
+    /// was made, and that nobody has counted there: it was in this one. The log's clock is not ours.
+    fn take_misplaced(&mut self, counter: &FromCounter) -> Option<u64> {
+        let at = self.from_log.iter().position(|from| {
+            let before = matches!(&from.logged.place, Place::In(name, Some(which))
+                if *name == counter.name && *which < counter.incarnation);
+            before
+                && from.told.is_some_and(|number| number != NOBODY)
+                && from.logged.when.saturating_add(CLOCKS_DIFFER) >= counter.started
+                && from.logged.earliest <= counter.read.saturating_add(COUNTED_BEFORE_LOGGED)
+        })?;
+        self.from_log.remove(at).told
     }
 
     /// Drops what was counted twice of groups that went down, once it has waited long enough for the log

@@ -18,6 +18,8 @@ fn name(text: &str) -> ContainerName {
 struct Scene {
     matcher: OomMatcher,
     now: Instant,
+    /// When containers were made whose counters are read.
+    made: i64,
 }
 
 impl Scene {
@@ -25,6 +27,7 @@ impl Scene {
         Self {
             matcher: OomMatcher::default(),
             now: Instant::now(),
+            made: 5_000,
         }
     }
 
@@ -65,6 +68,7 @@ impl Scene {
             memory_bytes: (of == "/pod/c").then_some(1 << 20),
             while_down: false,
             read: at(ms),
+            started: at(self.made),
         };
         self.matcher.counted(&counted, followed, self.now)
     }
@@ -179,6 +183,22 @@ fn a_record_of_one_container_does_not_hide_a_kill_in_the_next_of_its_name() {
     let told = scene.later(WAIT);
     assert_eq!(new(&told[0]), (2, "/a".into(), Some(TWO), None, true));
     assert_eq!(scene.count("/a", ONE, 1, 30), [Verdict::Confirmed(1, None)]);
+}
+
+#[test]
+fn a_record_at_the_time_of_a_change_is_of_the_container_that_counted() {
+    let mut scene = Scene::new();
+    scene.made = 12;
+    scene.log(in_a(), 10).unwrap();
+    assert_eq!(scene.count("/a", TWO, 1, 20), []);
+    let counters = OomCounters {
+        kills: 1,
+        groups: None,
+    };
+    let told = scene.later(WAIT);
+    let beside = Verdict::Beside(name("/a"), TWO, counters);
+    assert_eq!(told, [Verdict::Confirmed(1, None), beside], "one kill");
+    assert_eq!(scene.later(WAIT), []);
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::event::{EventBus, EventLimits, Past};
 use crate::journal::{self, Journal, OpenError};
 use crate::ledger::{Ledger, Unmet};
 use crate::self_metrics::SelfMetrics;
+use crate::source::Directory;
+use crate::units::Timestamp;
 
 /// Memory of events, and of the ledger: with a journal, what it has and what will be in it.
 ///
@@ -33,6 +35,14 @@ pub fn remember(
     ledger.keep_in(Arc::clone(&journal), boot);
     let bus = EventBus::with_journal(past, Arc::clone(&journal), read.epochs, Arc::clone(metrics));
     Ok((Some(journal), bus))
+}
+
+/// When a container that was there before us was made.
+pub(super) fn made_at(directory: &Directory, hierarchies: &Hierarchies) -> Timestamp {
+    let root = &hierarchies.get(directory.hierarchy).root;
+    std::fs::metadata(directory.name.below(root))
+        .and_then(|metadata| metadata.modified())
+        .map_or_else(|_| Timestamp::now(), Timestamp::from)
 }
 
 /// Whether a container of an earlier run is still there: whether one of its directories is, and is that very
