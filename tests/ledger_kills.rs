@@ -120,6 +120,16 @@ fn without_source(
     kills.into_iter().map(|(a, b, c, _)| (a, b, c)).collect()
 }
 
+/// A container for others to be in, and one for itself, each with little memory.
+fn parent_and_plain(of: &str) -> (TestCgroup, TestCgroup) {
+    let made = ["parent", "plain"].map(|what| {
+        let cgroup = TestCgroup::new(&format!("{of}-{what}"));
+        cgroup.limit_memory(LIMIT_BYTES);
+        cgroup
+    });
+    made.into()
+}
+
 fn needs_kills() -> Result<(), String> {
     if Layout::get().with("memory").is_none() {
         return Err("no memory controller".into());
@@ -139,9 +149,7 @@ fn ten_kills_are_told_once_each_and_outlive_containers_and_cgauge() {
     let flag = format!("--state-dir={}", state.path().display());
     let start = || Agent::builder().arg(&flag).start();
     let mut agent = start();
-    let (mut parent, mut plain) = (TestCgroup::new("ten-parent"), TestCgroup::new("ten-plain"));
-    parent.limit_memory(LIMIT_BYTES);
-    plain.limit_memory(LIMIT_BYTES);
+    let (mut parent, mut plain) = parent_and_plain("ten");
     agent.wait_container(parent.name());
     agent.wait_container(plain.name());
     let mut done = Done::default();
@@ -206,9 +214,7 @@ fn ten_kills_with_a_crash_in_between_are_told_once_each() {
     let flag = format!("--state-dir={}", state.path().display());
     let start = || Agent::builder().arg(&flag).start();
     let mut agent = start();
-    let (mut parent, mut plain) = (TestCgroup::new("mid-parent"), TestCgroup::new("mid-plain"));
-    parent.limit_memory(LIMIT_BYTES);
-    plain.limit_memory(LIMIT_BYTES);
+    let (mut parent, mut plain) = parent_and_plain("mid");
     for child in ["a", "b", "c"] {
         parent.child(child);
     }
@@ -269,12 +275,7 @@ fn kills_are_counted_where_they_were_without_the_kernels_log() {
     // machine that others use can lose: nothing may ever be told twice or of another container, and
     // one of these times everything is told.
     for time in 0..3 {
-        let (mut parent, mut plain) = (
-            TestCgroup::new(&format!("mute-parent-{time}")),
-            TestCgroup::new(&format!("mute-plain-{time}")),
-        );
-        parent.limit_memory(LIMIT_BYTES);
-        plain.limit_memory(LIMIT_BYTES);
+        let (mut parent, mut plain) = parent_and_plain(&format!("mute-{time}"));
         agent.wait_container(parent.name());
         agent.wait_container(plain.name());
         let mut done = Done::default();

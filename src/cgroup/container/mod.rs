@@ -317,6 +317,8 @@ impl Cgroup {
             context.keep_interfaces(out);
             self.read_network(context, out);
         }
+        // What cannot be read this time is absent, whatever the newest sample had.
+        (out.processes, out.sched, out.load) = Default::default();
         if plan.kinds.contains(MetricKind::Process) {
             self.read_processes(context, out);
         }

@@ -277,3 +277,22 @@ fn of_a_busy_container_only_what_moves_stays_open() {
     // cpu.stat, memory.current and memory.events.local stay, io.stat goes when it has stood for 8 s.
     assert_eq!(open, [4, 4, 4, 4, 4, 4, 4, 4, 3, 3]);
 }
+
+#[test]
+fn what_is_not_read_beside_files_is_not_as_it_was() {
+    let mut tree = Tree::new();
+    tree.put("a", FILES);
+    tree.put("a", &[("io.stat", "8:0 rbytes=7 wbytes=0 rios=1 wios=0\n")]);
+    let mut cgroup = tree.cgroup("/a", 100);
+    let mut sample = Sample::default();
+    for _ in 0..3 {
+        poll(&mut tree, &mut cgroup, &mut sample);
+    }
+    sample.processes.processes = Some(3);
+    sample.sched.run_ns = Some(1);
+    // Something is left out, so that this is no reading anew.
+    tree.put("a", &[("cpu.stat", "usage_usec 6\n")]);
+    assert_eq!(poll(&mut tree, &mut cgroup, &mut sample), Outcome::Part);
+    let beside = (sample.processes.processes, sample.sched.run_ns);
+    assert_eq!(beside, (None, None));
+}
