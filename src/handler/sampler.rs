@@ -20,8 +20,12 @@ use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::{OomCounters, ReadContext, Sample};
 use crate::self_metrics::SelfMetrics;
 
-/// Polls are due at multiples of this, so that a thread wakes for many and not for each.
+/// Polls are done at multiples of this, so that a thread wakes for many and not for each: to wake costs three
+/// times what a poll costs.
 const GRID: Duration = Duration::from_millis(50);
+
+/// And those that are wanted no sooner than after four of these, at multiples of this.
+const COARSE_GRID: Duration = Duration::from_millis(250);
 
 /// How long after its creation a container is polled for the first time.
 const FIRST_POLL_AFTER: Duration = Duration::from_millis(5);
@@ -29,6 +33,13 @@ const FIRST_POLL_AFTER: Duration = Duration::from_millis(5);
 /// Between two polls of a container because of writes to its settings: whoever owns a part of the tree
 /// can write to it without end.
 const POLL_AFTER_WRITE: Duration = Duration::from_millis(50);
+
+/// When one thread has been at the polls of one point of the grid for longer, others are woken.
+const HELP_AFTER: Duration = Duration::from_millis(2);
+
+/// A thread that waits while another does so for the next polls looks whether they have been done so long
+/// after: a slow file may hold that one up.
+const STAND_BY: Duration = Duration::from_secs(1);
 
 /// A thread that has been at one container for longer is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
@@ -66,23 +77,33 @@ struct Queue {
     timed: BinaryHeap<Timed>,
     /// The number of entries at which void ones are taken out.
     tidy_at: usize,
+    /// The time for which a thread waits.
+    awaited: Option<Instant>,
     last_ticket: u64,
     stopping: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Job {
-    Poll,
+    /// With the time at which it was due, if it is not wanted just now.
+    Poll(Option<Instant>),
     CheckOomKills,
 }
 
 struct Timed {
-    due: Instant,
-    /// Whether it is wanted at this time and not at the next point of the grid: a container may be gone
-    /// by then.
-    exact: bool,
+    when: When,
     ticket: u64,
     handler: Weak<Handler>,
+}
+
+/// When a poll is wanted.
+#[derive(Debug, Clone, Copy)]
+struct When {
+    /// By the container's own schedule.
+    due: Instant,
+    /// When it is done: at the next point of the grid. One that is wanted very soon is done when it is due: its
+    /// container may be gone by then.
+    wake: Instant,
 }
 
 impl Timed {
@@ -111,7 +132,7 @@ impl PartialOrd for Timed {
 impl Ord for Timed {
     /// The earliest is the greatest: `BinaryHeap` gives the greatest.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.due, other.ticket).cmp(&(self.due, self.ticket))
+        (other.when.wake, other.ticket).cmp(&(self.when.wake, self.ticket))
     }
 }
 
@@ -201,7 +222,7 @@ impl Sampler {
     /// processes yet, and a burst of new ones is for the watcher to see first. Who asks for it
     /// sooner has it polled sooner.
     pub fn add(&self, handler: &Arc<Handler>) {
-        self.shared.schedule(handler, FIRST_POLL_AFTER);
+        self.shared.schedule(handler, None, FIRST_POLL_AFTER);
         self.shared.wake.notify_one();
     }
 
@@ -219,7 +240,7 @@ impl Sampler {
                 .queue
                 .lock()
                 .urgent
-                .push_back((Arc::clone(handler), Job::Poll));
+                .push_back((Arc::clone(handler), Job::Poll(None)));
             self.shared.wake.notify_one();
         }
         Some(done)
@@ -228,7 +249,7 @@ impl Sampler {
     /// Polls as settings have been written: at once, or in a moment if it has just been done.
     pub fn hasten(&self, handler: &Arc<Handler>) {
         if self.request(handler, POLL_AFTER_WRITE).is_none() {
-            self.shared.schedule(handler, POLL_AFTER_WRITE);
+            self.shared.schedule(handler, None, POLL_AFTER_WRITE);
             self.shared.wake.notify_one();
         }
     }
@@ -284,7 +305,7 @@ impl Sampler {
 }
 
 impl Queue {
-    fn schedule(&mut self, handler: &Arc<Handler>, due: Instant, exact: bool) {
+    fn schedule(&mut self, handler: &Arc<Handler>, when: When) {
         self.last_ticket += 1;
         handler.ticket.store(self.last_ticket, Relaxed);
         // Polls on demand leave void entries behind, which would stay until they are due.
@@ -293,8 +314,7 @@ impl Queue {
             self.tidy_at = self.timed.len() * 2;
         }
         self.timed.push(Timed {
-            due,
-            exact,
+            when,
             ticket: self.last_ticket,
             handler: Arc::downgrade(handler),
         });
@@ -308,11 +328,24 @@ impl Shared {
             .saturating_add(1)
     }
 
-    fn schedule(&self, handler: &Arc<Handler>, after: Duration) {
-        let since = self.started.elapsed();
-        let wanted = self.housekeeping.due(since, after);
-        let due = due_at(self.started, since, wanted.saturating_sub(since));
-        self.queue.lock().schedule(handler, due, after < GRID);
+    /// Wants a poll `after` now, or after the one that was due at `last`: then a container keeps its
+    /// place, however late its polls are done, unless the next would come too soon.
+    fn schedule(&self, handler: &Arc<Handler>, last: Option<Instant>, after: Duration) {
+        let now = self.started.elapsed();
+        let last = last.map(|last| last.saturating_duration_since(self.started));
+        let kept = last.map(|last| self.housekeeping.due(last, after));
+        let wanted = kept
+            .filter(|due| due.saturating_sub(now) >= after / 2)
+            .unwrap_or_else(|| self.housekeeping.due(now, after));
+        let when = When {
+            due: due_at(self.started, now, wanted.saturating_sub(now)),
+            wake: due_at(
+                self.started,
+                now,
+                on_grid(wanted, after).saturating_sub(now),
+            ),
+        };
+        self.queue.lock().schedule(handler, when);
     }
 
     fn run(&self, busy_since: &AtomicU64) {
@@ -339,7 +372,7 @@ impl Shared {
     ) {
         let polled = match job {
             Job::CheckOomKills => handler.check_oom_kills(context),
-            Job::Poll => {
+            Job::Poll(due) => {
                 let started = Instant::now();
                 let polled = handler.poll(context, sample, &self.housekeeping);
                 self.metrics.polls.inc();
@@ -360,13 +393,14 @@ impl Shared {
                     // Beyond all time is never.
                     let interval = Duration::try_from_secs_f64(interval.as_secs_f64() * by)
                         .unwrap_or(Duration::MAX);
-                    self.schedule(handler, interval);
+                    let last = due.filter(|_| interval >= self.housekeeping.interval);
+                    self.schedule(handler, last, interval);
                 }
                 polled
             }
         };
         let again = [
-            (polled.missed.poll, Job::Poll),
+            (polled.missed.poll, Job::Poll(None)),
             (polled.missed.oom_check, Job::CheckOomKills),
         ];
         for (_, job) in again.into_iter().filter(|(missed, _)| *missed) {
@@ -381,6 +415,9 @@ impl Shared {
     }
 
     /// The next job, when it is due. `None` to stop.
+    ///
+    /// One thread at a time waits for the next point of the grid; the others are woken if there is much to
+    /// do, and stand by.
     fn next(&self) -> Option<(Arc<Handler>, Job)> {
         let mut queue = self.queue.lock();
         loop {
@@ -398,12 +435,16 @@ impl Shared {
                 self.wake.wait(&mut queue);
                 continue;
             };
-            if first.due > now {
-                let until = match first.exact {
-                    true => first.due,
-                    false => self.on_grid(first.due),
-                };
-                self.wake.wait_until(&mut queue, until);
+            let wake = first.when.wake;
+            if wake > now {
+                let is_awaited = (queue.awaited).is_some_and(|awaited| awaited <= wake);
+                if is_awaited {
+                    self.wake.wait_until(&mut queue, wake + STAND_BY);
+                } else {
+                    queue.awaited = Some(wake);
+                    self.wake.wait_until(&mut queue, wake);
+                    queue.awaited = queue.awaited.filter(|awaited| *awaited != wake);
+                }
                 continue;
             }
             let Some(timed) = queue.timed.pop() else {
@@ -416,23 +457,29 @@ impl Shared {
             if handler.ticket.load(Relaxed) != timed.ticket {
                 continue;
             }
-            if now.duration_since(timed.due) > self.housekeeping.interval {
+            if now.duration_since(timed.when.wake) > self.housekeeping.interval {
                 self.metrics.polls_late.inc();
             }
-            if queue.timed.peek().is_some_and(|next| next.due <= now) {
+            let is_behind = now.duration_since(timed.when.wake) > HELP_AFTER;
+            if is_behind && queue.timed.peek().is_some_and(|next| next.when.wake <= now) {
                 self.wake.notify_one();
             }
-            return Some((handler, Job::Poll));
+            return Some((handler, Job::Poll(Some(timed.when.due))));
         }
     }
+}
 
-    /// The next point of the grid at or after `due`.
-    fn on_grid(&self, due: Instant) -> Instant {
-        let since = due.saturating_duration_since(self.started).as_nanos();
-        let points = since.div_ceil(GRID.as_nanos());
-        let offset = u64::try_from(points.saturating_mul(GRID.as_nanos())).unwrap_or(u64::MAX);
-        self.started + Duration::from_nanos(offset)
-    }
+/// The next point of the grid at or after `due`, which is `after` the poll before, counted from when polling
+/// began.
+fn on_grid(due: Duration, after: Duration) -> Duration {
+    let grid = match () {
+        () if after < GRID => return due,
+        () if after < COARSE_GRID * 4 => GRID,
+        () => COARSE_GRID,
+    };
+    let points = due.as_nanos().div_ceil(grid.as_nanos());
+    let nanos = u64::try_from(points.saturating_mul(grid.as_nanos()));
+    nanos.map_or(due, Duration::from_nanos)
 }
 
 /// `after` the moment that is `since` after `started`, or far away if there is no such time.
@@ -442,6 +489,7 @@ fn due_at(started: Instant, since: Duration, after: Duration) -> Instant {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::cgroup::file::FdBudget;
@@ -474,12 +522,49 @@ mod tests {
         let (mut queue, handlers) = (Queue::default(), [handler(), handler()]);
         for _ in 0..100 * MIN_TIDY {
             for handler in handlers.iter().flatten() {
-                queue.schedule(handler, Instant::now() + Duration::from_secs(60), false);
+                let due = Instant::now() + Duration::from_secs(60);
+                queue.schedule(handler, When { due, wake: due });
             }
         }
         let valid = queue.timed.iter().filter(|timed| timed.is_valid()).count();
         assert_eq!(valid, 2);
         assert!(queue.timed.len() <= MIN_TIDY, "{}", queue.timed.len());
+    }
+
+    #[test]
+    fn polls_are_gathered_at_points_of_a_grid_as_coarse_as_they_are_apart() {
+        let ms = Duration::from_millis;
+        assert_eq!(on_grid(ms(1_013), ms(13)), ms(1_013), "at once");
+        assert_eq!(on_grid(ms(1_013), ms(60)), ms(1_050));
+        assert_eq!(on_grid(ms(1_050), ms(999)), ms(1_050));
+        assert_eq!(on_grid(ms(1_050), ms(1_000)), ms(1_250));
+        assert_eq!(on_grid(Duration::MAX, Duration::MAX), Duration::MAX);
+    }
+
+    #[test]
+    fn a_container_keeps_its_place_unless_its_poll_comes_far_too_late() {
+        let shared = Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            housekeeping: Housekeeping::default(),
+            namespaces: Arc::new(NetworkNamespaces::new(Path::new("/proc"))),
+            metrics: Arc::default(),
+            on_oom_kills: Arc::new(|_, _| {}),
+            stretch: Mutex::new(Stretch::NONE),
+            started: Instant::now() - Duration::from_secs(60),
+        };
+        let (handler, second) = (handler().unwrap(), Duration::from_secs(1));
+        let mut next = |last: Instant| {
+            shared.schedule(&handler, Some(last), second);
+            shared.queue.lock().timed.drain().next().unwrap().when
+        };
+        let due = Instant::now() - Duration::from_millis(130);
+        let when = next(due);
+        assert_eq!(when.due, due + second, "not 130 ms later");
+        assert!(when.wake >= when.due && when.wake < when.due + COARSE_GRID);
+        let late = Instant::now() - 20 * second;
+        let when = next(late);
+        assert!(when.due >= late + 21 * second, "once, and not for each");
     }
 
     #[test]
