@@ -30,6 +30,10 @@ const COARSE_GRID: Duration = Duration::from_millis(250);
 /// How long after its creation a container is polled for the first time.
 const FIRST_POLL_AFTER: Duration = Duration::from_millis(5);
 
+/// The same of one that was there before the monitor, unless the first listing is over sooner: listing and
+/// polling get in each other's way, and what is listed is what others wait for.
+const FIRST_POLL_WHILE_LISTING: Duration = Duration::from_secs(1);
+
 /// Between two polls of a container because of writes to its settings: whoever owns a part of the tree
 /// can write to it without end.
 const POLL_AFTER_WRITE: Duration = Duration::from_millis(50);
@@ -221,9 +225,24 @@ impl Sampler {
     /// Polls a new container in a moment, and from then on by its schedule. Not at once: it has no
     /// processes yet, and a burst of new ones is for the watcher to see first. Who asks for it
     /// sooner has it polled sooner.
-    pub fn add(&self, handler: &Arc<Handler>) {
-        self.shared.schedule(handler, None, FIRST_POLL_AFTER);
-        self.shared.wake.notify_one();
+    ///
+    /// Until all that is there is `listed`, in a second, or when it [is](Self::begin).
+    pub fn add(&self, handler: &Arc<Handler>, listed: bool) {
+        let after = match listed {
+            true => FIRST_POLL_AFTER,
+            false => FIRST_POLL_WHILE_LISTING,
+        };
+        if self.shared.schedule(handler, None, after) {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// All that is there is listed: has these polled.
+    pub fn begin(&self, handlers: &[Arc<Handler>]) {
+        for handler in handlers.iter().filter(|handler| handler.is_polled) {
+            self.shared.schedule(handler, None, Duration::ZERO);
+        }
+        self.shared.wake.notify_all();
     }
 
     /// Asks for a poll of what was polled longer than `max_age` ago. The receiver resolves when it is
@@ -248,8 +267,9 @@ impl Sampler {
 
     /// Polls as settings have been written: at once, or in a moment if it has just been done.
     pub fn hasten(&self, handler: &Arc<Handler>) {
-        if self.request(handler, POLL_AFTER_WRITE).is_none() {
-            self.shared.schedule(handler, None, POLL_AFTER_WRITE);
+        if self.request(handler, POLL_AFTER_WRITE).is_none()
+            && self.shared.schedule(handler, None, POLL_AFTER_WRITE)
+        {
             self.shared.wake.notify_one();
         }
     }
@@ -305,7 +325,8 @@ impl Sampler {
 }
 
 impl Queue {
-    fn schedule(&mut self, handler: &Arc<Handler>, when: When) {
+    /// Says whether no thread waits for a time as early as that.
+    fn schedule(&mut self, handler: &Arc<Handler>, when: When) -> bool {
         self.last_ticket += 1;
         handler.ticket.store(self.last_ticket, Relaxed);
         // Polls on demand leave void entries behind, which would stay until they are due.
@@ -318,6 +339,7 @@ impl Queue {
             ticket: self.last_ticket,
             handler: Arc::downgrade(handler),
         });
+        self.awaited.is_none_or(|awaited| when.wake < awaited)
     }
 }
 
@@ -330,7 +352,8 @@ impl Shared {
 
     /// Wants a poll `after` now, or after the one that was due at `last`: then a container keeps its
     /// place, however late its polls are done, unless the next would come too soon.
-    fn schedule(&self, handler: &Arc<Handler>, last: Option<Instant>, after: Duration) {
+    /// Says whether somebody is to be woken for it.
+    fn schedule(&self, handler: &Arc<Handler>, last: Option<Instant>, after: Duration) -> bool {
         let now = self.started.elapsed();
         let last = last.map(|last| last.saturating_duration_since(self.started));
         let kept = last.map(|last| self.housekeeping.due(last, after));
@@ -345,7 +368,7 @@ impl Shared {
                 on_grid(wanted, after).saturating_sub(now),
             ),
         };
-        self.queue.lock().schedule(handler, when);
+        self.queue.lock().schedule(handler, when)
     }
 
     fn run(&self, busy_since: &AtomicU64) {
@@ -489,96 +512,5 @@ fn due_at(started: Instant, since: Duration, after: Duration) -> Instant {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::cgroup::file::FdBudget;
-    use crate::cgroup::plan::{Plan, ReadOptions};
-    use crate::cgroup::{ContainerName, Hierarchies};
-    use crate::handler::NewHandler;
-    use crate::units::Timestamp;
-    use std::path::Path;
-
-    fn handler() -> Option<Arc<Handler>> {
-        let directory = tempfile::tempdir().ok()?;
-        std::fs::write(directory.path().join("cgroup.controllers"), "").ok()?;
-        let root = Some(directory.path());
-        let found = Hierarchies::detect(Path::new("/proc"), Path::new("/"), root).ok()?;
-        let plan = Arc::new(Plan::new(Arc::new(found), &ReadOptions::default()));
-        let new = NewHandler {
-            name: ContainerName::root(),
-            incarnation: 1,
-            noticed: Timestamp::default(),
-            preexisting: true,
-            polled: true,
-        };
-        let budget = Arc::new(FdBudget::of(0));
-        let handler = Handler::new(new, &plan, &budget, Default::default(), Duration::ZERO);
-        Some(Arc::new(handler))
-    }
-
-    #[test]
-    fn polls_on_demand_leave_the_queue_bounded() {
-        let (mut queue, handlers) = (Queue::default(), [handler(), handler()]);
-        for _ in 0..100 * MIN_TIDY {
-            for handler in handlers.iter().flatten() {
-                let due = Instant::now() + Duration::from_secs(60);
-                queue.schedule(handler, When { due, wake: due });
-            }
-        }
-        let valid = queue.timed.iter().filter(|timed| timed.is_valid()).count();
-        assert_eq!(valid, 2);
-        assert!(queue.timed.len() <= MIN_TIDY, "{}", queue.timed.len());
-    }
-
-    #[test]
-    fn polls_are_gathered_at_points_of_a_grid_as_coarse_as_they_are_apart() {
-        let ms = Duration::from_millis;
-        assert_eq!(on_grid(ms(1_013), ms(13)), ms(1_013), "at once");
-        assert_eq!(on_grid(ms(1_013), ms(60)), ms(1_050));
-        assert_eq!(on_grid(ms(1_050), ms(999)), ms(1_050));
-        assert_eq!(on_grid(ms(1_050), ms(1_000)), ms(1_250));
-        assert_eq!(on_grid(Duration::MAX, Duration::MAX), Duration::MAX);
-    }
-
-    #[test]
-    fn a_container_keeps_its_place_unless_its_poll_comes_far_too_late() {
-        let shared = Shared {
-            queue: Mutex::default(),
-            wake: Condvar::new(),
-            housekeeping: Housekeeping::default(),
-            namespaces: Arc::new(NetworkNamespaces::new(Path::new("/proc"))),
-            metrics: Arc::default(),
-            on_oom_kills: Arc::new(|_, _| {}),
-            stretch: Mutex::new(Stretch::NONE),
-            started: Instant::now() - Duration::from_secs(60),
-        };
-        let (handler, second) = (handler().unwrap(), Duration::from_secs(1));
-        let mut next = |last: Instant| {
-            shared.schedule(&handler, Some(last), second);
-            shared.queue.lock().timed.drain().next().unwrap().when
-        };
-        let due = Instant::now() - Duration::from_millis(130);
-        let when = next(due);
-        assert_eq!(when.due, due + second, "not 130 ms later");
-        assert!(when.wake >= when.due && when.wake < when.due + COARSE_GRID);
-        let late = Instant::now() - 20 * second;
-        let when = next(late);
-        assert!(when.due >= late + 21 * second, "once, and not for each");
-    }
-
-    #[test]
-    fn an_interval_beyond_all_time_is_never() {
-        let now = Instant::now();
-        assert!(due_at(now, Duration::from_secs(9), Duration::MAX) > now + FAR_AWAY);
-        let second = Duration::from_secs(1);
-        assert_eq!(due_at(now, second, second), now + 2 * second);
-        let housekeeping = Housekeeping {
-            interval: Duration::MAX,
-            max_interval: Duration::MAX,
-            ..Housekeeping::default()
-        };
-        assert_eq!(housekeeping.next(Duration::MAX, false), Duration::MAX);
-        housekeeping.splay(b"/a");
-    }
-}
+#[path = "sampler_tests.rs"]
+mod tests;
