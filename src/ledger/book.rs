@@ -1,9 +1,10 @@
 //! Pure: all lives, the totals by workload, and what keeps both bounded.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ended::{Asked, By, Ended};
 use super::figures::{Figures, Finality};
 use super::kill::{KillSource, OomRecord};
 use super::life::{Exit, Identity, LedgerRequest, Life, Which};
@@ -69,11 +70,7 @@ pub struct Workload {
 pub(super) struct Book {
     limits: LedgerLimits,
     pub(super) living: BTreeMap<ContainerName, Life>,
-    /// By end.
-    pub(super) ended: VecDeque<Life>,
-    /// How many of them bear a name: a container made is looked for among them, and most names are new.
-    names: HashMap<ContainerName, u32>,
-    pub(super) bytes: usize,
+    pub(super) ended: Ended,
     evicted: u64,
     totals: HashMap<Arc<str>, Totals>,
     pub(super) last_life: u64,
@@ -118,9 +115,7 @@ impl Book {
         Self {
             limits,
             living: BTreeMap::new(),
-            ended: VecDeque::new(),
-            names: HashMap::new(),
-            bytes: 0,
+            ended: Ended::default(),
             evicted: 0,
             totals: HashMap::new(),
             last_life: 0,
@@ -143,7 +138,7 @@ impl Book {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.ended.bytes()
     }
 
     pub(super) fn begin(
@@ -233,28 +228,15 @@ impl Book {
         life.ended = Some(ended);
         life.figures = figures;
         life.finality = finality;
+        // By them it was known again while it was there.
+        life.directories = Vec::new();
         let totals = self.totals_of(life.workload());
         totals.living = totals.living.saturating_sub(1);
         totals.newest = totals.newest.max(ended);
         totals.cpu_ns = totals.cpu_ns.saturating_add(figures.cpu_ns.unwrap_or(0));
         put(&mut self.outbox, &life);
-        self.bytes += life.bytes();
-        self.keep(life);
+        self.ended.push(life);
         self.trim(ended);
-    }
-
-    fn keep(&mut self, life: Life) {
-        *self.names.entry(life.which.name.clone()).or_default() += 1;
-        self.ended.push_back(life);
-    }
-
-    pub(super) fn forget_name(&mut self, name: &ContainerName) {
-        if let Some(number) = self.names.get_mut(name) {
-            *number -= 1;
-            if *number == 0 {
-                self.names.remove(name);
-            }
-        }
     }
 
     pub(super) fn amend(&mut self, which: &Which, figures: &Figures, finality: Finality) {
@@ -348,28 +330,28 @@ impl Book {
     /// is to tell of it.
     fn stray_kill(&mut self, number: u64, record: OomRecord, victim: &ContainerName) -> Arc<str> {
         let when = record.when;
-        let is_stray = |life: &&mut Life| life.which.incarnation == 0 && life.which.name == *victim;
-        if let Some(life) = self.ended.iter_mut().rev().find(is_stray) {
-            let before = life.bytes();
-            life.add_kill(number, record);
-            put(&mut self.outbox, life);
-            self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
-            return life.workload();
+        let is_stray = |life: &Life| life.which.incarnation == 0 && life.which.name == *victim;
+        let (ended, outbox) = (&mut self.ended, &mut self.outbox);
+        let added = ended.change(By::Name(victim), is_stray, |life| {
+            life.add_kill(number, record.clone());
+            put(outbox, life);
+            life.workload()
+        });
+        if let Some(workload) = added {
+            return workload;
         }
-        let strays = self.ended.iter().filter(|life| life.which.incarnation == 0);
         let which = Which {
             name: victim.clone(),
             incarnation: 0,
         };
-        let workload = if strays.count() < MAX_STRAY_KILLS {
+        let workload = if self.ended.strays() < MAX_STRAY_KILLS {
             self.last_life += 1;
             let mut life = Life::new(self.last_life, which, when, false);
             life.ended = Some(when);
             life.add_kill(number, record);
             put(&mut self.outbox, &life);
-            self.bytes += life.bytes();
             let workload = life.workload();
-            self.keep(life);
+            self.ended.push(life);
             workload
         } else {
             victim.to_string().into()
@@ -380,25 +362,27 @@ impl Book {
 
     pub(super) fn confirm(&mut self, number: u64, better: Option<&OomRecord>) {
         let of_number = |life: &Life| life.kills.iter().position(|(of, _)| *of == number);
-        let living = self.living.values_mut();
-        let found = living
-            .chain(self.ended.iter_mut().rev())
-            .find_map(|life| Some((of_number(life)?, life)));
-        let Some((at, life)) = found else { return };
-        let (is_over, before) = (life.ended.is_some(), life.bytes());
-        if let Some((_, kill)) = life.kills.get_mut(at) {
-            let only_logged = kill.source == KillSource::Log;
-            kill.source = KillSource::Both;
-            if let Some(better) = better {
-                kill.when = better.when;
-                kill.limit_of.clone_from(&better.limit_of);
-                kill.told.clone_from(&better.told);
+        let outbox = &mut self.outbox;
+        let mut confirm = |life: &mut Life| {
+            let at = of_number(life);
+            if let Some((_, kill)) = at.and_then(|at| life.kills.get_mut(at)) {
+                let only_logged = kill.source == KillSource::Log;
+                kill.source = KillSource::Both;
+                if let Some(better) = better {
+                    kill.when = better.when;
+                    kill.limit_of.clone_from(&better.limit_of);
+                    kill.told.clone_from(&better.told);
+                }
+                count_on(life, u64::from(only_logged), 0);
             }
-            count_on(life, u64::from(only_logged), 0);
-        }
-        put(&mut self.outbox, life);
-        if is_over {
-            self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
+            put(outbox, life);
+        };
+        let has = |life: &Life| of_number(life).is_some();
+        match self.living.values_mut().find(|life| has(life)) {
+            Some(life) => confirm(life),
+            None => {
+                self.ended.change(By::Kill(number), has, confirm);
+            }
         }
     }
 
@@ -420,19 +404,19 @@ impl Book {
             }
             return;
         }
-        let mut newest = self.ended.iter_mut().rev();
-        if let Some(life) = newest.find(|life| life.which == *which) {
-            let before = life.bytes();
+        let (ended, outbox) = (&mut self.ended, &mut self.outbox);
+        let is = |life: &Life| life.which == *which;
+        ended.change(By::Name(&which.name), is, |life| {
             if change(life) {
-                put(&mut self.outbox, life);
+                put(outbox, life);
             }
-            self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
-        }
+        });
     }
 
     /// Lets go of what is too old or too much.
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.trim(now);
+        self.ended.seal(now);
         let age = self.limits.age;
         self.totals
             .retain(|_, totals| totals.living > 0 || now.since(totals.newest) <= age);
@@ -440,22 +424,15 @@ impl Book {
 
     /// What is evicted for lack of room is counted.
     fn trim(&mut self, now: Timestamp) {
-        while let Some(oldest) = self.ended.front() {
-            let ended = oldest.ended.unwrap_or(oldest.started);
+        while let Some(ended) = self.ended.oldest() {
             let is_old = now.since(ended) > self.limits.age;
             let is_too_much =
-                self.ended.len() > self.limits.number || self.bytes > self.limits.bytes;
+                self.ended.len() > self.limits.number || self.ended.bytes() > self.limits.bytes;
             if !is_old && !is_too_much {
                 break;
             }
             self.evicted += u64::from(!is_old);
-            self.bytes = self.bytes.saturating_sub(oldest.bytes());
-            if let Some(gone) = self.ended.pop_front() {
-                self.forget_name(&gone.which.name);
-            }
-        }
-        if self.ended.is_empty() {
-            self.bytes = 0;
+            self.ended.pop_front();
         }
     }
 
@@ -481,13 +458,19 @@ impl Book {
         }
     }
 
-    pub(super) fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
+    /// What is wanted, to be unpacked without the book.
+    pub(super) fn ask(&self, request: &LedgerRequest) -> Asked {
         let max = request.max.unwrap_or(usize::MAX);
         let living = self.living.values().filter(|life| request.wants(life));
         let mut found: Vec<&Life> = living.collect();
         found.sort_unstable_by_key(|life| std::cmp::Reverse(life.number));
-        let ended = self.ended.iter().rev().filter(|life| request.wants(life));
-        found.into_iter().chain(ended).take(max).cloned().collect()
+        self.ended
+            .ask(request, found.into_iter().take(max).cloned().collect())
+    }
+
+    #[cfg(test)]
+    pub(super) fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
+        self.ask(request).lives()
     }
 
     pub(super) fn living(&self, name: &ContainerName) -> Option<&Life> {
@@ -499,14 +482,11 @@ impl Book {
         if let Some(life) = living.filter(|life| life.started <= when) {
             return Some(life.which.incarnation);
         }
-        if !self.names.contains_key(name) {
-            return living.map(|life| life.which.incarnation);
-        }
-        let mut newest = self.ended.iter().rev();
-        let ended = newest.find(|life| {
-            life.which.name == *name && life.incarnation().is_some() && life.started <= when
+        let ended = self.ended.newest(By::Name(name), |life| {
+            let incarnation = life.incarnation().filter(|_| life.started <= when)?;
+            (life.which.name == *name).then_some(incarnation)
         });
-        ended.or(living).map(|life| life.which.incarnation)
+        ended.or(living.map(|life| life.which.incarnation))
     }
 
     pub(super) fn totals(&self) -> Vec<Workload> {

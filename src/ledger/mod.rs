@@ -11,6 +11,8 @@
 //! | `called` | pure: what is kept of what a runtime knows |
 //! | `figures` | its final figures, and how final they are |
 //! | `kill` | one OOM kill |
+//! | `ended` | pure: lives that have ended, in chunks |
+//! | `sealed` | pure: such a chunk, packed |
 //! | `book` | pure: all lives and totals, and their bounds |
 //! | `earlier` | pure: lives of an earlier run |
 //! | `stored` | a life as a record of the journal |
@@ -19,6 +21,8 @@ pub mod life;
 pub mod figures;
 pub mod kill;
 mod called;
+mod sealed;
+mod ended;
 mod book;
 pub mod earlier;
 mod stored;
@@ -219,7 +223,8 @@ impl Ledger {
 
     /// The lives that are asked for, newest first.
     pub fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
-        self.book.lock().lives(request)
+        let asked = self.book.lock().ask(request);
+        asked.lives()
     }
 
     /// The life of a container that is there.
