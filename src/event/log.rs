@@ -326,7 +326,7 @@ impl Sealed {
             heads.push((id, u8::try_from(tag).unwrap_or(u8::MAX)));
         }
         let mut name = Vec::new();
-        let mut next = |(id, tag): (u64, u8)| {
+        let next = |(id, tag): (u64, u8)| {
             time = Timestamp(time.0.wrapping_add(from.signed()?));
             let noticed = Timestamp(time.0.wrapping_add(from.signed()?));
             let exit_code = match tag & WITH_CODE != 0 {
@@ -344,7 +344,7 @@ impl Sealed {
             });
             Some(())
         };
-        let read = heads.into_iter().map_while(|head| next(head)).count();
+        let read = heads.into_iter().map_while(next).count();
         if read < self.count {
             tracing::error!("events of the history cannot be unpacked");
         }
@@ -539,7 +539,6 @@ mod tests {
             log.push(event).unwrap();
         }
         let each = log.bytes() as f64 / number as f64;
-        println!("{each} bytes");
         assert!(each < 41.0, "{each}");
     }
 

@@ -9,6 +9,9 @@ use super::figures::{Figures, Finality};
 use super::kill::{KillSource, OomRecord};
 use super::life::{Exit, Identity, LedgerRequest, Life, Which};
 use super::stored;
+#[cfg(test)]
+use super::totals::Workload;
+use super::totals::{self, AllTotals, Totals};
 use crate::cgroup::{ContainerName, OomCounters};
 use crate::units::Timestamp;
 
@@ -33,37 +36,8 @@ impl Default for LedgerLimits {
     }
 }
 
-/// Workloads whose totals are kept; past that, those go that have ended longest ago.
-const MAX_WORKLOADS: usize = 20_000;
-
 /// Kills of containers that nobody knew, kept for those who ask about them.
 const MAX_STRAY_KILLS: usize = 1_000;
-
-/// What all lives of a workload add up to. These never go backwards while they are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Lives begun.
-    pub lives: u64,
-    /// OOM kills, of live containers too.
-    pub oom_kills: u64,
-    /// CPU time of lives that have ended, nanoseconds.
-    pub cpu_ns: u64,
-    /// Lives that have not ended.
-    pub living: u64,
-    /// When the newest ended or was killed in.
-    pub newest: Timestamp,
-}
-
-/// A workload: all containers that have or had its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workload {
-    /// The name that a runtime gives, or the path of the cgroup.
-    pub name: Arc<str>,
-    /// What its lives add up to.
-    pub totals: Totals,
-    /// Those that have not ended, whose use is not in the totals.
-    pub living: Vec<Which>,
-}
 
 /// Everything.
 #[derive(Debug)]
@@ -72,7 +46,7 @@ pub(super) struct Book {
     pub(super) living: BTreeMap<ContainerName, Life>,
     pub(super) ended: Ended,
     evicted: u64,
-    totals: HashMap<Arc<str>, Totals>,
+    totals: AllTotals,
     pub(super) last_life: u64,
     last_kill: u64,
     /// Lives of an earlier run that had not ended then, by number.
@@ -117,7 +91,7 @@ impl Book {
             living: BTreeMap::new(),
             ended: Ended::default(),
             evicted: 0,
-            totals: HashMap::new(),
+            totals: AllTotals::default(),
             last_life: 0,
             last_kill: 0,
             unmet: BTreeMap::new(),
@@ -163,7 +137,7 @@ impl Book {
             // Its end was not told. There can be no two of a name.
             self.close(before, started, Figures::default(), Finality::default());
         }
-        self.shrink_totals();
+        self.totals.shrink();
     }
 
     /// A container has another directory.
@@ -356,7 +330,7 @@ impl Book {
         } else {
             victim.to_string().into()
         };
-        self.shrink_totals();
+        self.totals.shrink();
         workload
     }
 
@@ -417,9 +391,7 @@ impl Book {
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.trim(now);
         self.ended.seal(now);
-        let age = self.limits.age;
-        self.totals
-            .retain(|_, totals| totals.living > 0 || now.since(totals.newest) <= age);
+        self.totals.expire(now, self.limits.age);
     }
 
     /// What is evicted for lack of room is counted.
@@ -438,24 +410,7 @@ impl Book {
 
     /// A kill or an end brings a workload's totals into being, too: it may have been let go.
     pub(super) fn totals_of(&mut self, workload: Arc<str>) -> &mut Totals {
-        self.totals.entry(workload).or_default()
-    }
-
-    fn shrink_totals(&mut self) {
-        if self.totals.len() <= MAX_WORKLOADS {
-            return;
-        }
-        let mut over: Vec<(Timestamp, Arc<str>)> = self
-            .totals
-            .iter()
-            .filter(|(_, totals)| totals.living == 0)
-            .map(|(name, totals)| (totals.newest, Arc::clone(name)))
-            .collect();
-        over.sort_unstable();
-        // Some more than must be, so that this is not done each time.
-        for (_, name) in over.into_iter().take(MAX_WORKLOADS / 10) {
-            self.totals.remove(&name);
-        }
+        self.totals.of(workload)
     }
 
     /// What is wanted, to be unpacked without the book.
@@ -489,23 +444,19 @@ impl Book {
         ended.or(living.map(|life| life.which.incarnation))
     }
 
-    pub(super) fn totals(&self) -> Vec<Workload> {
+    /// The totals, all or of those workloads alone that are of note, to be unpacked without the book.
+    pub(super) fn ask_totals(&self, all: bool) -> totals::Asked {
         let mut living: HashMap<Arc<str>, Vec<Which>> = HashMap::new();
         for life in self.living.values() {
             let of = living.entry(life.workload()).or_default();
             of.push(life.which.clone());
         }
-        let mut totals: Vec<_> = self
-            .totals
-            .iter()
-            .map(|(name, totals)| Workload {
-                name: Arc::clone(name),
-                totals: *totals,
-                living: living.remove(name).unwrap_or_default(),
-            })
-            .collect();
-        totals.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        totals
+        self.totals.ask(all, living)
+    }
+
+    #[cfg(test)]
+    pub(super) fn totals(&self) -> Vec<Workload> {
+        self.ask_totals(true).workloads()
     }
 
     pub(super) fn workload(&self, which: &Which) -> Option<Arc<str>> {

@@ -209,7 +209,7 @@ fn wait(headers: &HeaderMap) -> Duration {
 fn workloads(view: &View) -> Vec<Workload> {
     // Before the totals: what ends in between is in those, and not added once more.
     let handlers = view.containers_within(&ContainerName::root());
-    let mut workloads = view.ledger().totals();
+    let mut workloads = view.ledger().totals_of_note();
     let handlers: HashMap<_, _> = handlers
         .iter()
         .map(|handler| (handler.name(), handler))
