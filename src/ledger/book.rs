@@ -509,21 +509,26 @@ impl Book {
         ended.or(living).map(|life| life.which.incarnation)
     }
 
-    pub(super) fn totals(&self) -> Vec<Workload> {
+    pub(super) fn totals_where(&self, wanted: impl Fn(&Totals) -> bool) -> Vec<Workload> {
+        let of_wanted = (self.totals.iter()).filter(|(_, totals)| wanted(totals));
+        let mut totals: Vec<_> = of_wanted
+            .map(|(name, totals)| Workload {
+                name: Arc::clone(name),
+                totals: *totals,
+                living: Vec::new(),
+            })
+            .collect();
+        if totals.is_empty() {
+            return totals;
+        }
         let mut living: HashMap<Arc<str>, Vec<Which>> = HashMap::new();
         for life in self.living.values() {
             let of = living.entry(life.workload()).or_default();
             of.push(life.which.clone());
         }
-        let mut totals: Vec<_> = self
-            .totals
-            .iter()
-            .map(|(name, totals)| Workload {
-                name: Arc::clone(name),
-                totals: *totals,
-                living: living.remove(name).unwrap_or_default(),
-            })
-            .collect();
+        for workload in &mut totals {
+            workload.living = living.remove(&workload.name).unwrap_or_default();
+        }
         totals.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         totals
     }

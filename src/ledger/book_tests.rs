@@ -49,14 +49,14 @@ fn totals_go_on_when_a_container_is_made_again() {
     book.kill(1, kill("/a", Some(1), at(2)));
     end(&mut book, &one, at(3), cpu(5));
     book.begin(two.clone(), at(4), false, None);
-    let totals = book.totals();
+    let totals = book.totals_where(|_| true);
     assert_eq!(&*totals[0].name, "/a");
     let of = totals[0].totals;
     assert_eq!((of.lives, of.living), (2, 1));
     assert_eq!(totals[0].living, std::slice::from_ref(&two));
     assert_eq!((of.oom_kills, of.cpu_ns), (1, 5));
     end(&mut book, &two, at(5), cpu(7));
-    assert_eq!(book.totals()[0].totals.cpu_ns, 12);
+    assert_eq!(book.totals_where(|_| true)[0].totals.cpu_ns, 12);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn figures_that_are_read_late_raise_life_and_total_and_never_lower_them() {
     book.amend(&one, &cpu(3), finality);
     let life = &book.lives(&LedgerRequest::default())[0];
     assert_eq!((life.figures.cpu_ns, life.finality), (Some(8), finality));
-    assert_eq!(book.totals()[0].totals.cpu_ns, 8);
+    assert_eq!(book.totals_where(|_| true)[0].totals.cpu_ns, 8);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_kill_that_is_told_late_goes_to_the_life_that_it_ended() {
     let (_, record) = &lives[1].kills[0];
     assert_eq!(record.source, KillSource::Both);
     assert!(record.told.is_some() && record.when == at(1));
-    assert_eq!(book.totals()[0].totals.oom_kills, 1);
+    assert_eq!(book.totals_where(|_| true)[0].totals.oom_kills, 1);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn kills_of_nobody_known_are_kept_together_by_name() {
     book.kill(1, kill("/gone", Some(9), at(2)));
     let lives = book.lives(&LedgerRequest::default());
     assert_eq!((lives.len(), lives[0].oom_kills), (1, 2));
-    assert_eq!(book.totals()[0].totals.oom_kills, 2);
+    assert_eq!(book.totals_where(|_| true)[0].totals.oom_kills, 2);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn the_book_is_bounded_and_says_what_it_let_go() {
         None,
         "let go"
     );
-    assert_eq!((book.bytes(), book.totals().len()), (0, 0));
+    assert_eq!((book.bytes(), book.totals_where(|_| true).len()), (0, 0));
 
     let mut book = Book::new(LedgerLimits { bytes: 1, ..limits });
     book.begin(which("/a", 1), at(0), false, None);
@@ -176,7 +176,7 @@ fn totals_move_to_the_workloads_name_when_a_runtime_tells_it() {
         book.identify(&one, Arc::new(identity));
         end(&mut book, &one, at(2), cpu(4));
     }
-    let totals = book.totals();
+    let totals = book.totals_where(|_| true);
     assert_eq!(totals.len(), 1);
     assert_eq!(&*totals[0].name, "ns/pod/app");
     let of = totals[0].totals;
@@ -326,7 +326,7 @@ fn a_later_run_goes_on_where_the_earlier_one_was_ended() {
         ]
     );
     assert_eq!(lives[0].started, at(1), "one life, two runs");
-    let totals = second.totals();
+    let totals = second.totals_where(|_| true);
     let of = |name: &str| {
         let mut all = totals.iter();
         all.find(|of| &*of.name == name).unwrap().totals
@@ -364,5 +364,5 @@ fn a_directory_of_another_boot_is_another() {
     second.gone(unmet[0].number, at(9));
     second.begin(which("/a", 1), at(9), true, Some((0, 5)));
     assert_eq!(second.lives(&LedgerRequest::default()).len(), 2);
-    assert_eq!(second.totals()[0].totals.lives, 2);
+    assert_eq!(second.totals_where(|_| true)[0].totals.lives, 2);
 }

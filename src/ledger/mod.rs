@@ -227,10 +227,10 @@ impl Ledger {
         self.book.lock().living(name).cloned()
     }
 
-    /// What all lives of each workload add up to, by name. Of those that have not ended the OOM kills
-    /// are in it; what they use is to be added.
-    pub fn totals(&self) -> Vec<Workload> {
-        self.book.lock().totals()
+    /// What all lives of each workload that is `wanted` add up to, by name. Of those that have not ended the
+    /// OOM kills are in it; what they use is to be added.
+    pub fn totals_where(&self, wanted: impl Fn(&Totals) -> bool) -> Vec<Workload> {
+        self.book.lock().totals_where(wanted)
     }
 
     /// Which of the containers of this name was there at `when`: the newest that had begun. The one that

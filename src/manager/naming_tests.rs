@@ -127,7 +127,7 @@ fn a_life_has_the_name_and_the_exit_that_its_runtime_tells() {
     // What is seen of processes late does not take the reason away.
     scene.ledger.exited(&web, signal(15));
     assert_eq!(scene.life(&web).exit, Some(told));
-    let totals = scene.ledger.totals();
+    let totals = scene.ledger.totals_where(|_| true);
     assert_eq!((totals.len(), &*totals[0].name), (1, "shop"));
     assert_eq!(totals[0].totals.cpu_ns, 10);
 }
@@ -179,7 +179,7 @@ fn a_container_that_is_started_again_has_an_exit_each_time() {
     scene.tick(106);
     let codes: Vec<_> = lives.iter().map(|which| scene.code(which)).collect();
     assert_eq!(codes, [Some(1), Some(2), Some(3)]);
-    let totals = scene.ledger.totals();
+    let totals = scene.ledger.totals_where(|_| true);
     let web = totals.iter().find(|of| &*of.name == "web").unwrap();
     assert_eq!((web.totals.lives, web.totals.cpu_ns), (3, 30));
     assert_eq!(totals.len(), 1, "{totals:?}");

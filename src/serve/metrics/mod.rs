@@ -59,6 +59,7 @@ pub use page::{Container, Descriptors, NameCounts, Page, Sources};
 pub use process::Process;
 pub use profile::LEAN_SERIES;
 pub use table::{Row, families};
+pub use workloads::is_shown;
 
 #[cfg(test)]
 mod tests;

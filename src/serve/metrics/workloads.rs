@@ -6,7 +6,7 @@
 use super::encode::Emit;
 use super::family::{Family, From, Value, counter};
 use super::page::Page;
-use crate::ledger::Workload;
+use crate::ledger::{Totals, Workload};
 
 /// The most workloads that a page shows, those that ended or were killed in last first.
 pub(super) const MAX_WORKLOADS: usize = 1_000;
@@ -45,6 +45,11 @@ fn was_made_again(of: &Workload) -> bool {
     of.totals.lives > 1
 }
 
+/// Whether a workload has something to tell.
+pub fn is_shown(totals: &Totals) -> bool {
+    totals.lives > 1 || totals.oom_kills > 0
+}
+
 fn each(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&Workload) -> Option<Value>) {
     for workload in &page.workloads {
         emit.sample(&[("workload", &workload.name)], figure(workload));
@@ -53,7 +58,7 @@ fn each(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&Workload) -> Option<Va
 
 /// Leaves what a page shows, by name.
 pub(super) fn shown(mut workloads: Vec<Workload>) -> Vec<Workload> {
-    workloads.retain(|of| was_made_again(of) || of.totals.oom_kills > 0);
+    workloads.retain(|of| is_shown(&of.totals));
     if workloads.len() > MAX_WORKLOADS {
         workloads.sort_by_key(|of| std::cmp::Reverse(of.totals.newest));
         workloads.truncate(MAX_WORKLOADS);
