@@ -1,6 +1,6 @@
 //! Pure: all lives, the totals by workload, and what keeps both bounded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -446,12 +446,9 @@ impl Book {
 
     /// The totals, all or of those workloads alone that are of note, to be unpacked without the book.
     pub(super) fn ask_totals(&self, all: bool) -> totals::Asked {
-        let mut living: HashMap<Arc<str>, Vec<Which>> = HashMap::new();
-        for life in self.living.values() {
-            let of = living.entry(life.workload()).or_default();
-            of.push(life.which.clone());
-        }
-        self.totals.ask(all, living)
+        let living = self.living.values();
+        self.totals
+            .ask(all, living.map(|life| (life.workload(), &life.which)))
     }
 
     #[cfg(test)]

@@ -190,19 +190,31 @@ impl AllTotals {
         }
     }
 
-    /// All of them, or those alone that are of note, to be unpacked without the ledger.
-    pub fn ask(&self, all: bool, living: HashMap<Arc<str>, Vec<Which>>) -> Asked {
+    /// All of them, or those alone that are of note, to be unpacked without the ledger. `living` are lives that
+    /// have not ended, and their workloads.
+    pub fn ask<'a>(&self, all: bool, living: impl Iterator<Item = (Arc<str>, &'a Which)>) -> Asked {
         let wanted = |is_of_note: bool| all || is_of_note;
-        let mut living = living;
         let open = self.open.iter().filter(|(_, of)| wanted(of.is_of_note()));
-        let open = open.map(|(name, totals)| Workload {
-            name: Arc::clone(name),
-            totals: *totals,
-            living: living.remove(name).unwrap_or_default(),
-        });
+        let mut open: HashMap<&str, Workload> = open
+            .map(|(name, totals)| {
+                let workload = Workload {
+                    name: Arc::clone(name),
+                    totals: *totals,
+                    living: Vec::new(),
+                };
+                (&**name, workload)
+            })
+            .collect();
+        if !open.is_empty() {
+            for (name, which) in living {
+                if let Some(workload) = open.get_mut(&*name) {
+                    workload.living.push(which.clone());
+                }
+            }
+        }
         let sealed = self.sealed.iter().filter(|of| wanted(of.is_of_note));
         Asked {
-            open: open.collect(),
+            open: open.into_values().collect(),
             sealed: sealed.cloned().collect(),
         }
     }
@@ -317,7 +329,7 @@ mod tests {
     }
 
     fn workloads(all: &AllTotals, every: bool) -> Vec<Workload> {
-        all.ask(every, HashMap::new()).workloads()
+        all.ask(every, std::iter::empty()).workloads()
     }
 
     #[test]
