@@ -275,7 +275,7 @@ impl Sampler {
         let asked = handlers.into_iter().map(|handler| {
             let demanded = handler.demand(max_age);
             if matches!(demanded, Some((true, _))) {
-                urgent.push((Arc::clone(&handler), Job::Poll));
+                urgent.push((Arc::clone(&handler), Job::Poll(None)));
             }
             (handler, demanded.map(|(_, done)| done))
         });
