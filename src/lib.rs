@@ -14,6 +14,7 @@
 //! only those above it (`tests/architecture.rs` checks this).
 
 pub mod units;
+mod pack;
 pub mod self_metrics;
 pub mod cgroup;
 pub mod node;

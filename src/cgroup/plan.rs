@@ -4,7 +4,7 @@
 //! [`v2::files`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::hierarchy::{Controller, Hierarchies, HierarchyId};
@@ -71,6 +71,8 @@ pub struct File {
     pub kind: MetricKind,
     /// What reading it has cost so far.
     pub cost: FileCost,
+    /// Whether a stand-in has had data in any container.
+    pub has_stand_in: AtomicBool,
 }
 
 impl File {
@@ -205,6 +207,7 @@ impl Plan {
                 parser,
                 kind,
                 cost: FileCost::default(),
+                has_stand_in: AtomicBool::new(false),
             });
         };
         let names = |row: &Row| row.names.iter().map(|&name| name.to_owned()).collect();

@@ -154,7 +154,8 @@ impl EventBus {
 
     /// Past events.
     pub fn past(&self, request: &EventRequest) -> Vec<Event> {
-        self.inner.state.lock().history.past(request)
+        let excerpt = self.inner.state.lock().history.excerpt(request);
+        excerpt.events()
     }
 
     /// The series of event numbers that is being continued.

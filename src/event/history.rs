@@ -1,10 +1,12 @@
 //! Pure: events by type, bounded by number and age.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::log::PackedLog;
+use super::log::{PackedLog, Part};
 use super::{Event, EventRequest, EventType};
+use crate::pack::Opener;
 use crate::units::Timestamp;
 
 /// How many events of one type are kept, and for how long.
@@ -71,6 +73,15 @@ pub struct Page {
     pub reached: u64,
 }
 
+/// A part of the history that holds no lock: see [`History::excerpt`].
+#[derive(Debug)]
+pub struct Excerpt {
+    request: EventRequest,
+    /// Of each type the newest first.
+    parts: Vec<Part>,
+    plain: Vec<Event>,
+}
+
 /// The events of one type, oldest first.
 #[derive(Debug, Default)]
 struct Events {
@@ -116,22 +127,29 @@ impl History {
         let mut reached = until;
         for kind in &request.types {
             let held = &self.by_type[kind.index()];
-            let packed = held.packed.after(after).map(|event| {
-                let wanted = request.wants_of(event.name, event.timestamp);
-                (event.id, wanted.then(|| event.unpack()))
-            });
-            let first = held.plain.partition_point(|event| event.id <= after);
-            let plain = held
-                .plain
-                .range(first..)
-                .map(|event| (event.id, request.wants(event).then(|| event.clone())));
             let (mut looked_at, mut found) = (0, 0);
-            for (id, event) in packed.chain(plain).take_while(|(id, _)| *id <= until) {
+            let mut look = |id: u64, event: Option<Event>| {
                 found += usize::from(event.is_some());
                 events.extend(event);
                 looked_at += 1;
                 if looked_at >= PAGE_LOOKED_AT || found >= most {
                     reached = reached.min(id);
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            };
+            held.packed.after(after, |event| {
+                if event.id > until {
+                    return ControlFlow::Break(());
+                }
+                let wanted = request.wants_of(event.name, event.timestamp);
+                look(event.id, wanted.then(|| event.unpack()))
+            });
+            let first = held.plain.partition_point(|event| event.id <= after);
+            let plain = held.plain.range(first..);
+            for event in plain.take_while(|event| event.id <= until) {
+                let wanted = request.wants(event).then(|| event.clone());
+                if look(event.id, wanted).is_break() {
                     break;
                 }
             }
@@ -190,32 +208,72 @@ impl History {
 
     /// The events that `request` wants, by time; among equals in the order of publication.
     pub fn past(&self, request: &EventRequest) -> Vec<Event> {
-        let mut found: Vec<Event> = Vec::new();
-        for kind in &request.types {
-            let events = &self.by_type[kind.index()];
-            let wanted = |name: &[u8], time| request.wants_of(name, time);
-            let packed = events
-                .packed
-                .iter()
-                .filter(|event| wanted(event.name, event.timestamp));
-            found.extend(packed.map(|event| event.unpack()));
-            let plain = events.plain.iter().filter(|event| request.wants(event));
-            found.extend(plain.cloned());
-        }
-        found.sort_by_key(|event| (event.timestamp, event.id));
+        self.excerpt(request).events()
+    }
+
+    /// What [`past`](Self::past) gives, to be taken out of its packing without the history: whoever
+    /// publishes need not wait for that.
+    pub fn excerpt(&self, request: &EventRequest) -> Excerpt {
+        let mut types = request.types.clone();
+        types.sort_unstable();
         // A type that is named twice.
-        found.dedup_by_key(|event| event.id);
-        let skip = found
-            .len()
-            .saturating_sub(request.max.unwrap_or(usize::MAX));
-        found.drain(..skip);
-        found
+        types.dedup();
+        let held = types.iter().map(|kind| &self.by_type[kind.index()]);
+        let parts = held.clone().flat_map(|events| events.packed.parts());
+        let plain = held.flat_map(|events| events.plain.iter());
+        Excerpt {
+            request: request.clone(),
+            parts: parts
+                .filter(|part| part.is_within(request.start, request.end))
+                .collect(),
+            plain: plain
+                .filter(|event| request.wants(event))
+                .cloned()
+                .collect(),
+        }
     }
 
     /// How many events of a type are kept.
     pub fn count(&self, kind: EventType) -> usize {
         self.by_type[kind.index()].len()
     }
+}
+
+impl Excerpt {
+    /// The events, by time; among equals in the order of publication.
+    pub fn events(self) -> Vec<Event> {
+        let (request, mut found) = (self.request, self.plain);
+        let most = request.max.unwrap_or(usize::MAX);
+        let mut opener = Opener::default();
+        newest(&mut found, most);
+        for part in self.parts {
+            // By then `found` is in order.
+            let full_from = match found.first() {
+                Some(first) if found.len() >= most => Some(first.timestamp),
+                _ => None,
+            };
+            if most == 0 || !part.is_within(full_from, None) {
+                continue;
+            }
+            part.each(&mut opener, |event| {
+                if request.wants_of(event.name, event.timestamp) {
+                    found.push(event.unpack());
+                }
+            });
+            if found.len() > most {
+                newest(&mut found, most);
+            }
+        }
+        newest(&mut found, most);
+        found
+    }
+}
+
+/// Leaves the newest, in order.
+fn newest(found: &mut Vec<Event>, most: usize) {
+    found.sort_by_key(|event| (event.timestamp, event.id));
+    let skip = found.len().saturating_sub(most);
+    found.drain(..skip);
 }
 
 impl Events {

@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use bus::EventBus;
-pub use history::{EventLimits, History, Page, TypeLimit};
+pub use history::{EventLimits, Excerpt, History, Page, TypeLimit};
 pub use kill::{Constraint, OomKill};
 pub use position::{NoPosition, Position};
 pub use restore::Past;

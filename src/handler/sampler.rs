@@ -265,6 +265,28 @@ impl Sampler {
         Some(done)
     }
 
+    /// The same of several at once, in their order.
+    pub fn request_all(
+        &self,
+        handlers: impl IntoIterator<Item = Arc<Handler>>,
+        max_age: Duration,
+    ) -> Vec<(Arc<Handler>, Option<oneshot::Receiver<()>>)> {
+        let mut urgent = Vec::new();
+        let asked = handlers.into_iter().map(|handler| {
+            let demanded = handler.demand(max_age);
+            if matches!(demanded, Some((true, _))) {
+                urgent.push((Arc::clone(&handler), Job::Poll(None)));
+            }
+            (handler, demanded.map(|(_, done)| done))
+        });
+        let asked = asked.collect();
+        if !urgent.is_empty() {
+            self.shared.queue.lock().urgent.extend(urgent);
+            self.shared.wake.notify_one();
+        }
+        asked
+    }
+
     /// Polls as settings have been written: at once, or in a moment if it has just been done.
     pub fn hasten(&self, handler: &Arc<Handler>) {
         if self.request(handler, POLL_AFTER_WRITE).is_none()

@@ -1,13 +1,17 @@
 //! Pure: all lives, the totals by workload, and what keeps both bounded.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ended::{Asked, By, Ended};
 use super::figures::{Figures, Finality};
 use super::kill::{KillSource, OomRecord};
 use super::life::{Exit, Identity, LedgerRequest, Life, Which};
 use super::stored;
+#[cfg(test)]
+use super::totals::Workload;
+use super::totals::{self, AllTotals, Totals};
 use crate::cgroup::{ContainerName, OomCounters};
 use crate::units::Timestamp;
 
@@ -32,50 +36,17 @@ impl Default for LedgerLimits {
     }
 }
 
-/// Workloads whose totals are kept; past that, those go that have ended longest ago.
-const MAX_WORKLOADS: usize = 20_000;
-
 /// Kills of containers that nobody knew, kept for those who ask about them.
 const MAX_STRAY_KILLS: usize = 1_000;
-
-/// What all lives of a workload add up to. These never go backwards while they are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Lives begun.
-    pub lives: u64,
-    /// OOM kills, of live containers too.
-    pub oom_kills: u64,
-    /// CPU time of lives that have ended, nanoseconds.
-    pub cpu_ns: u64,
-    /// Lives that have not ended.
-    pub living: u64,
-    /// When the newest ended or was killed in.
-    pub newest: Timestamp,
-}
-
-/// A workload: all containers that have or had its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workload {
-    /// The name that a runtime gives, or the path of the cgroup.
-    pub name: Arc<str>,
-    /// What its lives add up to.
-    pub totals: Totals,
-    /// Those that have not ended, whose use is not in the totals.
-    pub living: Vec<Which>,
-}
 
 /// Everything.
 #[derive(Debug)]
 pub(super) struct Book {
     limits: LedgerLimits,
     pub(super) living: BTreeMap<ContainerName, Life>,
-    /// By end.
-    pub(super) ended: VecDeque<Life>,
-    /// How many of them bear a name: a container made is looked for among them, and most names are new.
-    names: HashMap<ContainerName, u32>,
-    pub(super) bytes: usize,
+    pub(super) ended: Ended,
     evicted: u64,
-    totals: HashMap<Arc<str>, Totals>,
+    totals: AllTotals,
     pub(super) last_life: u64,
     last_kill: u64,
     /// Lives of an earlier run that had not ended then, by number.
@@ -118,11 +89,9 @@ impl Book {
         Self {
             limits,
             living: BTreeMap::new(),
-            ended: VecDeque::new(),
-            names: HashMap::new(),
-            bytes: 0,
+            ended: Ended::default(),
             evicted: 0,
-            totals: HashMap::new(),
+            totals: AllTotals::default(),
             last_life: 0,
             last_kill: 0,
             unmet: BTreeMap::new(),
@@ -143,7 +112,7 @@ impl Book {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.ended.bytes()
     }
 
     pub(super) fn begin(
@@ -168,7 +137,7 @@ impl Book {
             // Its end was not told. There can be no two of a name.
             self.close(before, started, Figures::default(), Finality::default());
         }
-        self.shrink_totals();
+        self.totals.shrink();
     }
 
     /// A container has another directory.
@@ -233,28 +202,15 @@ impl Book {
         life.ended = Some(ended);
         life.figures = figures;
         life.finality = finality;
+        // By them it was known again while it was there.
+        life.directories = Vec::new();
         let totals = self.totals_of(life.workload());
         totals.living = totals.living.saturating_sub(1);
         totals.newest = totals.newest.max(ended);
         totals.cpu_ns = totals.cpu_ns.saturating_add(figures.cpu_ns.unwrap_or(0));
         put(&mut self.outbox, &life);
-        self.bytes += life.bytes();
-        self.keep(life);
+        self.ended.push(life);
         self.trim(ended);
-    }
-
-    fn keep(&mut self, life: Life) {
-        *self.names.entry(life.which.name.clone()).or_default() += 1;
-        self.ended.push_back(life);
-    }
-
-    pub(super) fn forget_name(&mut self, name: &ContainerName) {
-        if let Some(number) = self.names.get_mut(name) {
-            *number -= 1;
-            if *number == 0 {
-                self.names.remove(name);
-            }
-        }
     }
 
     pub(super) fn amend(&mut self, which: &Which, figures: &Figures, finality: Finality) {
@@ -348,57 +304,59 @@ impl Book {
     /// is to tell of it.
     fn stray_kill(&mut self, number: u64, record: OomRecord, victim: &ContainerName) -> Arc<str> {
         let when = record.when;
-        let is_stray = |life: &&mut Life| life.which.incarnation == 0 && life.which.name == *victim;
-        if let Some(life) = self.ended.iter_mut().rev().find(is_stray) {
-            let before = life.bytes();
-            life.add_kill(number, record);
-            put(&mut self.outbox, life);
-            self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
-            return life.workload();
+        let is_stray = |life: &Life| life.which.incarnation == 0 && life.which.name == *victim;
+        let (ended, outbox) = (&mut self.ended, &mut self.outbox);
+        let added = ended.change(By::Name(victim), is_stray, |life| {
+            life.add_kill(number, record.clone());
+            put(outbox, life);
+            life.workload()
+        });
+        if let Some(workload) = added {
+            return workload;
         }
-        let strays = self.ended.iter().filter(|life| life.which.incarnation == 0);
         let which = Which {
             name: victim.clone(),
             incarnation: 0,
         };
-        let workload = if strays.count() < MAX_STRAY_KILLS {
+        let workload = if self.ended.strays() < MAX_STRAY_KILLS {
             self.last_life += 1;
             let mut life = Life::new(self.last_life, which, when, false);
             life.ended = Some(when);
             life.add_kill(number, record);
             put(&mut self.outbox, &life);
-            self.bytes += life.bytes();
             let workload = life.workload();
-            self.keep(life);
+            self.ended.push(life);
             workload
         } else {
             victim.to_string().into()
         };
-        self.shrink_totals();
+        self.totals.shrink();
         workload
     }
 
     pub(super) fn confirm(&mut self, number: u64, better: Option<&OomRecord>) {
         let of_number = |life: &Life| life.kills.iter().position(|(of, _)| *of == number);
-        let living = self.living.values_mut();
-        let found = living
-            .chain(self.ended.iter_mut().rev())
-            .find_map(|life| Some((of_number(life)?, life)));
-        let Some((at, life)) = found else { return };
-        let (is_over, before) = (life.ended.is_some(), life.bytes());
-        if let Some((_, kill)) = life.kills.get_mut(at) {
-            let only_logged = kill.source == KillSource::Log;
-            kill.source = KillSource::Both;
-            if let Some(better) = better {
-                kill.when = better.when;
-                kill.limit_of.clone_from(&better.limit_of);
-                kill.told.clone_from(&better.told);
+        let outbox = &mut self.outbox;
+        let mut confirm = |life: &mut Life| {
+            let at = of_number(life);
+            if let Some((_, kill)) = at.and_then(|at| life.kills.get_mut(at)) {
+                let only_logged = kill.source == KillSource::Log;
+                kill.source = KillSource::Both;
+                if let Some(better) = better {
+                    kill.when = better.when;
+                    kill.limit_of.clone_from(&better.limit_of);
+                    kill.told.clone_from(&better.told);
+                }
+                count_on(life, u64::from(only_logged), 0);
             }
-            count_on(life, u64::from(only_logged), 0);
-        }
-        put(&mut self.outbox, life);
-        if is_over {
-            self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
+            put(outbox, life);
+        };
+        let has = |life: &Life| of_number(life).is_some();
+        match self.living.values_mut().find(|life| has(life)) {
+            Some(life) => confirm(life),
+            None => {
+                self.ended.change(By::Kill(number), has, confirm);
+            }
         }
     }
 
@@ -420,74 +378,54 @@ impl Book {
             }
             return;
         }
-        let mut newest = self.ended.iter_mut().rev();
-        if let Some(life) = newest.find(|life| life.which == *which) {
-            let before = life.bytes();
+        let (ended, outbox) = (&mut self.ended, &mut self.outbox);
+        let is = |life: &Life| life.which == *which;
+        ended.change(By::Name(&which.name), is, |life| {
             if change(life) {
-                put(&mut self.outbox, life);
+                put(outbox, life);
             }
-            self.bytes = (self.bytes + life.bytes()).saturating_sub(before);
-        }
+        });
     }
 
     /// Lets go of what is too old or too much.
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.trim(now);
-        let age = self.limits.age;
-        self.totals
-            .retain(|_, totals| totals.living > 0 || now.since(totals.newest) <= age);
+        self.ended.seal(now);
+        self.totals.expire(now, self.limits.age);
     }
 
     /// What is evicted for lack of room is counted.
     fn trim(&mut self, now: Timestamp) {
-        while let Some(oldest) = self.ended.front() {
-            let ended = oldest.ended.unwrap_or(oldest.started);
+        while let Some(ended) = self.ended.oldest() {
             let is_old = now.since(ended) > self.limits.age;
             let is_too_much =
-                self.ended.len() > self.limits.number || self.bytes > self.limits.bytes;
+                self.ended.len() > self.limits.number || self.ended.bytes() > self.limits.bytes;
             if !is_old && !is_too_much {
                 break;
             }
             self.evicted += u64::from(!is_old);
-            self.bytes = self.bytes.saturating_sub(oldest.bytes());
-            if let Some(gone) = self.ended.pop_front() {
-                self.forget_name(&gone.which.name);
-            }
-        }
-        if self.ended.is_empty() {
-            self.bytes = 0;
+            self.ended.pop_front();
         }
     }
 
     /// A kill or an end brings a workload's totals into being, too: it may have been let go.
     pub(super) fn totals_of(&mut self, workload: Arc<str>) -> &mut Totals {
-        self.totals.entry(workload).or_default()
+        self.totals.of(workload)
     }
 
-    fn shrink_totals(&mut self) {
-        if self.totals.len() <= MAX_WORKLOADS {
-            return;
-        }
-        let mut over: Vec<(Timestamp, Arc<str>)> = self
-            .totals
-            .iter()
-            .filter(|(_, totals)| totals.living == 0)
-            .map(|(name, totals)| (totals.newest, Arc::clone(name)))
-            .collect();
-        over.sort_unstable();
-        // Some more than must be, so that this is not done each time.
-        for (_, name) in over.into_iter().take(MAX_WORKLOADS / 10) {
-            self.totals.remove(&name);
-        }
-    }
-
-    pub(super) fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
+    /// What is wanted, to be unpacked without the book.
+    pub(super) fn ask(&self, request: &LedgerRequest) -> Asked {
         let max = request.max.unwrap_or(usize::MAX);
         let living = self.living.values().filter(|life| request.wants(life));
         let mut found: Vec<&Life> = living.collect();
         found.sort_unstable_by_key(|life| std::cmp::Reverse(life.number));
-        let ended = self.ended.iter().rev().filter(|life| request.wants(life));
-        found.into_iter().chain(ended).take(max).cloned().collect()
+        self.ended
+            .ask(request, found.into_iter().take(max).cloned().collect())
+    }
+
+    #[cfg(test)]
+    pub(super) fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
+        self.ask(request).lives()
     }
 
     pub(super) fn living(&self, name: &ContainerName) -> Option<&Life> {
@@ -499,33 +437,23 @@ impl Book {
         if let Some(life) = living.filter(|life| life.started <= when) {
             return Some(life.which.incarnation);
         }
-        if !self.names.contains_key(name) {
-            return living.map(|life| life.which.incarnation);
-        }
-        let mut newest = self.ended.iter().rev();
-        let ended = newest.find(|life| {
-            life.which.name == *name && life.incarnation().is_some() && life.started <= when
+        let ended = self.ended.newest(By::Name(name), |life| {
+            let incarnation = life.incarnation().filter(|_| life.started <= when)?;
+            (life.which.name == *name).then_some(incarnation)
         });
-        ended.or(living).map(|life| life.which.incarnation)
+        ended.or(living.map(|life| life.which.incarnation))
     }
 
+    /// The totals, all or of those workloads alone that are of note, to be unpacked without the book.
+    pub(super) fn ask_totals(&self, all: bool) -> totals::Asked {
+        let living = self.living.values();
+        self.totals
+            .ask(all, living.map(|life| (life.workload(), &life.which)))
+    }
+
+    #[cfg(test)]
     pub(super) fn totals(&self) -> Vec<Workload> {
-        let mut living: HashMap<Arc<str>, Vec<Which>> = HashMap::new();
-        for life in self.living.values() {
-            let of = living.entry(life.workload()).or_default();
-            of.push(life.which.clone());
-        }
-        let mut totals: Vec<_> = self
-            .totals
-            .iter()
-            .map(|(name, totals)| Workload {
-                name: Arc::clone(name),
-                totals: *totals,
-                living: living.remove(name).unwrap_or_default(),
-            })
-            .collect();
-        totals.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        totals
+        self.ask_totals(true).workloads()
     }
 
     pub(super) fn workload(&self, which: &Which) -> Option<Arc<str>> {

@@ -69,28 +69,23 @@ impl Book {
 
     /// Takes up a record of an earlier run.
     pub(super) fn restore(&mut self, mut life: Life, boot: Option<&str>, present: Option<&str>) {
+        let is_new = life.number > self.last_life;
         self.last_life = self.last_life.max(life.number);
         let before = self.unmet.remove(&life.number);
         let again = match before {
             Some(_) => None,
-            // Mostly the one that came last, if it is one.
-            None => {
-                let mut ended = self.ended.iter().rposition(|of| of.number == life.number);
-                let old = ended.take().and_then(|at| self.ended.remove(at));
-                old.inspect(|old| self.forget_name(&old.which.name))
-            }
+            None if is_new => None,
+            None => self.ended.remove(life.number),
         };
         if let Some(old) = before.as_ref().or(again.as_ref()) {
             let is_over = old.ended.is_some();
             let (kills, cpu) = (old.oom_kills, old.figures.cpu_ns.unwrap_or(0));
-            let bytes = old.bytes();
             let totals = self.totals_of(old.workload());
             totals.lives = totals.lives.saturating_sub(1);
             totals.living = totals.living.saturating_sub(u64::from(!is_over));
             totals.oom_kills = totals.oom_kills.saturating_sub(kills);
             if is_over {
                 totals.cpu_ns = totals.cpu_ns.saturating_sub(cpu);
-                self.bytes = self.bytes.saturating_sub(bytes);
             }
         }
         let totals = self.totals_of(life.workload());

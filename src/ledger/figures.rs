@@ -150,16 +150,28 @@ impl LastRead {
 
     /// From its name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Never,
-            Self::Poll,
-            Self::Empty,
-            Self::Exit,
-            Self::ExitRecords,
-        ]
-        .into_iter()
-        .find(|of| of.as_str() == name)
+        Self::ALL.into_iter().find(|of| of.as_str() == name)
     }
+
+    /// Its number, in memory alone.
+    pub(super) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// From its number.
+    pub(super) fn from_number(number: u64) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|of| u64::from(of.number()) == number)
+    }
+
+    const ALL: [Self; 5] = [
+        Self::Never,
+        Self::Poll,
+        Self::Empty,
+        Self::Exit,
+        Self::ExitRecords,
+    ];
 }
 
 /// How final the final figures are.

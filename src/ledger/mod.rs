@@ -11,6 +11,9 @@
 //! | `called` | pure: what is kept of what a runtime knows |
 //! | `figures` | its final figures, and how final they are |
 //! | `kill` | one OOM kill |
+//! | `ended` | pure: lives that have ended, in chunks |
+//! | `sealed` | pure: such a chunk, packed |
+//! | `totals` | pure: what the lives of workloads add up to |
 //! | `book` | pure: all lives and totals, and their bounds |
 //! | `earlier` | pure: lives of an earlier run |
 //! | `stored` | a life as a record of the journal |
@@ -19,6 +22,9 @@ pub mod life;
 pub mod figures;
 pub mod kill;
 mod called;
+mod sealed;
+mod ended;
+mod totals;
 mod book;
 pub mod earlier;
 mod stored;
@@ -30,11 +36,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-pub use book::{LedgerLimits, Totals, Workload};
+pub use book::LedgerLimits;
 pub use earlier::Unmet;
 pub use figures::{Figures, Finality, LastRead};
 pub use kill::{KillSource, OomRecord};
 pub use life::{Exit, Identity, LedgerRequest, Life, Which};
+pub use totals::{Totals, Workload};
 
 use crate::cgroup::{ContainerName, HierarchyId, OomCounters};
 use crate::journal::{Journal, Kind, Record};
@@ -219,7 +226,8 @@ impl Ledger {
 
     /// The lives that are asked for, newest first.
     pub fn lives(&self, request: &LedgerRequest) -> Vec<Life> {
-        self.book.lock().lives(request)
+        let asked = self.book.lock().ask(request);
+        asked.lives()
     }
 
     /// The life of a container that is there.
@@ -230,7 +238,15 @@ impl Ledger {
     /// What all lives of each workload add up to, by name. Of those that have not ended the OOM kills
     /// are in it; what they use is to be added.
     pub fn totals(&self) -> Vec<Workload> {
-        self.book.lock().totals()
+        let asked = self.book.lock().ask_totals(true);
+        asked.workloads()
+    }
+
+    /// Of those [`totals`](Self::totals) the ones [of note](Totals::is_of_note): few of many, where
+    /// containers come and go under names of their own.
+    pub fn totals_of_note(&self) -> Vec<Workload> {
+        let asked = self.book.lock().ask_totals(false);
+        asked.workloads()
     }
 
     /// Which of the containers of this name was there at `when`: the newest that had begun. The one that

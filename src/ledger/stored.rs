@@ -156,6 +156,31 @@ pub(super) fn encode(life: &Life, boot: Option<&str>) -> Result<Vec<u8>, serde_j
     })
 }
 
+/// A kill alone: all but in which container of its name it was.
+pub(super) fn encode_kill(kill: &OomRecord) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&stored(kill))
+}
+
+/// Reads what [`encode_kill`] wrote.
+///
+/// # Errors
+/// If it is no kill.
+pub(super) fn decode_kill(text: &[u8]) -> Result<OomRecord, serde_json::Error> {
+    serde_json::from_slice(text).map(|kill| read(kill, None))
+}
+
+fn read(kill: StoredKill<'_>, incarnation: Option<u64>) -> OomRecord {
+    OomRecord {
+        when: Timestamp(kill.when),
+        victim: kill.victim.read(),
+        incarnation,
+        limit_of: kill.limit_of.as_ref().map(Name::read),
+        source: KillSource::from_name(&kill.source).unwrap_or(KillSource::Counter),
+        while_down: kill.while_down,
+        told: kill.told.map(|told| Arc::new(kill_from_stored(told))),
+    }
+}
+
 fn stored(kill: &OomRecord) -> StoredKill<'_> {
     StoredKill {
         when: kill.when.0,
@@ -204,22 +229,10 @@ pub(super) fn decode(payload: &[u8]) -> Result<(Life, Option<String>), serde_jso
         age: stored.age_ns.map(Duration::from_nanos),
     };
     life.oom_kills = stored.oom_kills;
-    life.kills = stored
-        .kills
-        .into_iter()
-        .map(|kill| {
-            let record = OomRecord {
-                when: Timestamp(kill.when),
-                victim: kill.victim.read(),
-                incarnation: Some(which.incarnation),
-                limit_of: kill.limit_of.as_ref().map(Name::read),
-                source: KillSource::from_name(&kill.source).unwrap_or(KillSource::Counter),
-                while_down: kill.while_down,
-                told: kill.told.map(|told| Arc::new(kill_from_stored(told))),
-            };
-            // No other witness is heard after a restart: it needs no number.
-            (0, record)
-        })
+    let kills = stored.kills.into_iter();
+    // No other witness is heard after a restart: they need no number.
+    life.kills = kills
+        .map(|kill| (0, read(kill, Some(which.incarnation))))
         .collect();
     life.directories = stored.directories;
     life.oom_counter = stored.oom_counter.map(|kills| OomCounters {

@@ -27,6 +27,9 @@ impl Registry {
     /// The container of this name and all below it, by name.
     pub fn within(&self, name: &ContainerName) -> Vec<Arc<Handler>> {
         let containers = self.containers.read();
+        if name.is_root() {
+            return containers.values().map(Arc::clone).collect();
+        }
         containers
             .range((Bound::Included(name.clone()), Bound::Unbounded))
             .take_while(|(found, _)| found.as_bytes().starts_with(name.as_bytes()))

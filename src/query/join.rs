@@ -35,9 +35,6 @@ impl Joined {
 
     /// The pod of Kubernetes that has this uid.
     pub fn pod(&self, uid: PodUid<'_>) -> Option<&Pod> {
-        if self.pods.is_empty() {
-            return None;
-        }
         self.pods.get(&uid.to_string())?.pod.as_ref()
     }
 
@@ -45,6 +42,9 @@ impl Joined {
     pub fn pod_of(&self, name: &ContainerName) -> Option<&Pod> {
         if let Some(identity) = self.identity(name) {
             return identity.pod.as_ref();
+        }
+        if self.pods.is_empty() {
+            return None;
         }
         self.pod(CgroupPath::of(name).pod?)
     }

@@ -14,4 +14,4 @@ pub use answer::{ContainerInfo, InfoRequest, RequestOptions};
 pub use error::QueryError;
 pub use join::{Joined, is_elsewhere};
 pub use rates::{CpuCounters, CpuRates};
-pub use view::View;
+pub use view::{Polled, View};

@@ -307,16 +307,11 @@ impl View {
     /// ask at once, one poll of a container serves them all.
     pub async fn poll_all(&self, max_age: Duration, deadline: Instant) -> Polled {
         let handlers = self.inner.registry.within(&ContainerName::root());
-        let asked: Vec<_> = handlers
-            .into_iter()
-            .map(|handler| {
-                let done = self.inner.sampler.request(&handler, max_age);
-                (handler, done)
-            })
-            .collect();
+        let asked = self.inner.sampler.request_all(handlers, max_age);
         let deadline = tokio::time::Instant::from_std(deadline);
         let mut polled = Polled::default();
-        for (handler, done) in asked {
+        // The last first: once that is done, so are all but few, and nobody is woken for each.
+        for (handler, done) in asked.into_iter().rev() {
             let Some(done) = done else {
                 polled.in_time.push(handler);
                 continue;
@@ -328,6 +323,7 @@ impl View {
                 Err(_) => polled.late += 1,
             }
         }
+        polled.in_time.reverse();
         polled
     }
 
@@ -572,13 +568,10 @@ impl View {
     }
 
     async fn poll(&self, handlers: &[Arc<Handler>], max_age: Duration, deadline: Instant) -> usize {
-        let waiting: Vec<_> = handlers
-            .iter()
-            .filter_map(|handler| self.inner.sampler.request(handler, max_age))
-            .collect();
+        let asked = (self.inner.sampler).request_all(handlers.iter().cloned(), max_age);
         let deadline = tokio::time::Instant::from_std(deadline);
         let mut late = 0;
-        for done in waiting {
+        for done in asked.into_iter().rev().filter_map(|(_, done)| done) {
             late += usize::from(tokio::time::timeout_at(deadline, done).await.is_err());
         }
         late

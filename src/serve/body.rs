@@ -204,6 +204,15 @@ impl BodySender {
         sent.map_err(|_| SendError::Gone)
     }
 
+    /// Sends a chunk from a thread that may block, which it does only while there is no room.
+    ///
+    /// # Errors
+    /// [`SendError::Gone`].
+    pub fn send_blocking(&mut self, chunk: impl Into<Bytes>) -> Result<(), SendError> {
+        let sent = self.tx.blocking_send(chunk.into());
+        sent.map_err(|_| SendError::Gone)
+    }
+
     /// Waits until the client is gone (or the server ends the answer), for a writer that has
     /// nothing to send for a while.
     pub async fn gone(&self) {

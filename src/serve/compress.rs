@@ -32,6 +32,17 @@ pub enum Encoding {
     Zstd,
 }
 
+impl Encoding {
+    /// Its name in `Content-Encoding`, where there is to be one.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Identity => None,
+            Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
+        }
+    }
+}
+
 /// Chooses from the value of `Accept-Encoding`; `None` is a request without the header.
 ///
 /// What is liked best: gzip among equals, and identity only if it is liked better. A client that
@@ -103,25 +114,25 @@ pub fn gzip(plain: &[u8]) -> Bytes {
     done.map(Bytes::from).unwrap_or_default()
 }
 
+/// The same as a frame of zstd, in twice the time.
+pub fn zstd(plain: &[u8]) -> Bytes {
+    Bytes::from(compress_to_vec(plain, CompressionLevel::Fastest))
+}
+
 /// Encodes a whole answer as `wanted`, if it is large enough, and sets the headers that go with
 /// it. `Vary` is set either way: a cache must know that the answer depends on the question.
 pub fn apply(wanted: Encoding, headers: &mut HeaderMap, plain: Bytes) -> Bytes {
     headers.append(VARY, HeaderValue::from_static("accept-encoding"));
-    if wanted == Encoding::Identity
-        || plain.len() < MIN_BYTES
-        || headers.contains_key(CONTENT_ENCODING)
-    {
+    let Some(name) = wanted.name() else {
+        return plain;
+    };
+    if plain.len() < MIN_BYTES || headers.contains_key(CONTENT_ENCODING) {
         return plain;
     }
-    let name = if wanted == Encoding::Zstd {
-        "zstd"
-    } else {
-        "gzip"
-    };
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
     headers.remove(CONTENT_LENGTH);
     match wanted {
-        Encoding::Zstd => Bytes::from(compress_to_vec(&*plain, CompressionLevel::Fastest)),
+        Encoding::Zstd => zstd(&plain),
         _ => gzip(&plain),
     }
 }

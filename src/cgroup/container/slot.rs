@@ -29,6 +29,10 @@ pub(super) struct Slot {
     pub(super) state: State,
     /// Which of the file's names is read.
     choice: u8,
+    /// The poll from which on other names are tried if this one has no data, and for how many polls they
+    /// are left alone after that.
+    search_at: u32,
+    pub(super) search_pause: u32,
     /// What is known of its text, if it had any.
     pub(super) still: Stillness,
 }
@@ -87,66 +91,97 @@ impl Cgroup {
         let now = Instant::now();
         file.cost.record(now.saturating_duration_since(self.clock));
         self.clock = now;
-        let gave = match &result {
-            Ok((Parsed::Data | Parsed::Malformed, _)) => true,
-            Ok((Parsed::Empty, _)) => file.names.len() == 1,
-            Err(_) => false,
-        };
         match result {
-            Ok((parsed, text)) if gave => {
-                if parsed == Parsed::Malformed {
-                    file.cost.malformed.fetch_add(1, Relaxed);
+            Ok((parsed, text)) => {
+                match parsed {
+                    Parsed::Data => slot.search_pause = 0,
+                    Parsed::Malformed => {
+                        file.cost.malformed.fetch_add(1, Relaxed);
+                    }
+                    // Nothing of what it has told before holds any more.
+                    Parsed::Empty if slot.still.is_another(text) => {
+                        slot.still.forget();
+                        return true;
+                    }
+                    Parsed::Empty => {
+                        if self.try_stand_in(at, buffer, out) {
+                            return true;
+                        }
+                    }
                 }
+                let slot = &mut self.slots[at];
                 slot.still.note(text, self.epoch.ms(now));
                 if !self.keeps(at) {
                     self.slots[at].state = State::Closed;
                 }
-                return true;
+                true
             }
-            Ok(_) => slot.still.forget(),
             Err(errno) => {
                 slot.still.forget();
                 match Failure::from(errno) {
-                    Failure::Absent | Failure::Unsupported | Failure::Denied => {}
+                    Failure::Absent | Failure::Unsupported | Failure::Denied => {
+                        let again_at = self.polls.saturating_add(LOOK_AGAIN_AFTER);
+                        slot.state = State::AbsentUntil(again_at);
+                        self.try_stand_in(at, buffer, out)
+                    }
                     Failure::Exhausted | Failure::Broken => {
                         file.cost.errors.fetch_add(1, Relaxed);
                         tracing::debug!(container = %self.name, file = file.name(), %errno, "read failed");
-                        return false;
+                        false
                     }
                 }
             }
         }
-        self.try_stand_in(at, buffer, out)
     }
 
-    /// The file is absent or has no data: takes the next of its names that has, and waits before
-    /// looking again if none has.
+    /// The file is absent or has no data: takes the next of its names that has, if there is one. Not each
+    /// time: most containers do no I/O for most of their lives, and then none of the names has data.
     fn try_stand_in(&mut self, at: usize, buffer: &mut ReadBuffer, out: &mut Sample) -> bool {
         let file = &self.plan.files[at];
         let slot = &mut self.slots[at];
-        slot.state = State::AbsentUntil(self.polls.saturating_add(LOOK_AGAIN_AFTER));
+        if file.names.len() == 1 || self.polls < slot.search_at {
+            return false;
+        }
+        let longest = match file.has_stand_in.load(Relaxed) {
+            true => LOOK_AGAIN_AFTER,
+            false => SEARCH_AGAIN_AFTER,
+        };
+        slot.search_pause = (slot.search_pause.saturating_mul(2)).clamp(LOOK_AGAIN_AFTER, longest);
+        slot.search_at = self.polls.saturating_add(slot.search_pause);
         let Some(directory) = &mut self.directories[file.hierarchy.index()] else {
             return false;
         };
-        let mut exists = false;
-        for choice in (0_u8..)
+        let (tried, is_absent) = (slot.choice, matches!(slot.state, State::AbsentUntil(_)));
+        let others = (0_u8..)
             .take(file.names.len())
-            .filter(|_| file.names.len() > 1)
-        {
+            .filter(|&choice| choice != tried);
+        for choice in others {
             let Ok(fd) = open_file(directory, &self.name, &self.plan, file, choice) else {
                 continue;
             };
-            exists = true;
-            if let Ok((Parsed::Data, text)) = parse(file, buffer, &fd, out) {
-                slot.choice = choice;
-                slot.state = State::Closed;
-                slot.still.note(text, self.epoch.ms(self.clock));
-                return true;
+            match parse(file, buffer, &fd, out) {
+                Ok((Parsed::Data, text)) => {
+                    file.has_stand_in.store(true, Relaxed);
+                    slot.choice = choice;
+                    slot.state = State::Closed;
+                    slot.still.note(text, self.epoch.ms(self.clock));
+                    return true;
+                }
+                // Better than one that is not there, until another has data.
+                Ok((Parsed::Empty, _)) if is_absent && slot.choice == tried => {
+                    slot.choice = choice;
+                    slot.state = State::Closed;
+                }
+                _ => {}
             }
         }
-        exists
+        is_absent && slot.choice != tried
     }
 }
+
+/// For how many polls other names of a file without data are left alone at most, while no container of
+/// the node has had data under any but the first.
+const SEARCH_AGAIN_AFTER: u32 = 32 * LOOK_AGAIN_AFTER;
 
 fn open_file(
     directory: &mut Directory,

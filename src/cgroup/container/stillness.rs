@@ -70,6 +70,11 @@ impl Stillness {
         self.known = false;
     }
 
+    /// Whether there was a text, and it was not this one.
+    pub(super) fn is_another(self, text: u64) -> bool {
+        self.known && self.text != text
+    }
+
     /// Whether there was a text when it was last looked for.
     pub(super) fn is_known(self) -> bool {
         self.known

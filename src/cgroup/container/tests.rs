@@ -296,3 +296,94 @@ fn what_is_not_read_beside_files_is_not_as_it_was() {
     let beside = (sample.processes.processes, sample.sched.run_ns);
     assert_eq!(beside, (None, None));
 }
+
+/// A container on v1 with block I/O alone.
+fn container_of_v1() -> (Tree, Cgroup) {
+    let mut tree = Tree::new();
+    tree.directory = tempfile::tempdir().unwrap();
+    tree.put("blkio/a", &[]);
+    let found = Hierarchies::detect(
+        Path::new("/proc"),
+        Path::new("/"),
+        Some(tree.directory.path()),
+    );
+    tree.plan = Arc::new(Plan::new(Arc::new(found.unwrap()), &ReadOptions::default()));
+    let cgroup = tree.cgroup("/a", 100);
+    (tree, cgroup)
+}
+
+const THROTTLE: &str = "blkio.throttle.io_service_bytes_recursive";
+const BFQ: &str = "blkio.bfq.io_service_bytes_recursive";
+
+fn read_bytes(tree: &mut Tree, cgroup: &mut Cgroup, sample: &mut Sample) -> Option<u64> {
+    cgroup.read(&mut tree.context, sample);
+    sample.io.first()?.bytes.read
+}
+
+#[test]
+fn the_first_io_is_seen_by_the_next_reading() {
+    let (mut tree, mut cgroup) = container_of_v1();
+    let mut sample = Sample::default();
+    tree.put("blkio/a", &[(THROTTLE, "Total 0\n"), (BFQ, "Total 0\n")]);
+    assert_eq!(read_bytes(&mut tree, &mut cgroup, &mut sample), None);
+    tree.put("blkio/a", &[(THROTTLE, "8:0 Read 512\nTotal 512\n")]);
+    assert_eq!(read_bytes(&mut tree, &mut cgroup, &mut sample), Some(512));
+    // The device has gone: so have its figures, in polls in part, too.
+    tree.put("blkio/a", &[(THROTTLE, "Total 0\n")]);
+    cgroup.epoch.set_forward(Duration::from_secs(60));
+    poll(&mut tree, &mut cgroup, &mut sample);
+    assert!(sample.io.is_empty(), "{:?}", sample.io);
+}
+
+#[test]
+fn a_stand_in_is_looked_for_less_and_less_often_unless_one_has_data_somewhere() {
+    let (mut tree, mut cgroup) = container_of_v1();
+    let mut sample = Sample::default();
+    tree.put("blkio/a", &[(THROTTLE, "Total 0\n"), (BFQ, "Total 0\n")]);
+    read_bytes(&mut tree, &mut cgroup, &mut sample);
+    tree.put("blkio/a", &[(BFQ, "8:0 Read 1024\nTotal 1024\n")]);
+    let polls_until_found = |tree: &mut Tree, cgroup: &mut Cgroup| {
+        (1..5_000).find(|_| {
+            let mut sample = Sample::default();
+            read_bytes(tree, cgroup, &mut sample) == Some(1024)
+        })
+    };
+    assert_eq!(
+        polls_until_found(&mut tree, &mut cgroup),
+        Some(LOOK_AGAIN_AFTER)
+    );
+    // From now on it is known that they fill up here.
+    let mut other = tree.cgroup("/a", 100);
+    tree.put("blkio/a", &[(BFQ, "Total 0\n")]);
+    for _ in 0..20 * LOOK_AGAIN_AFTER {
+        read_bytes(&mut tree, &mut other, &mut sample);
+    }
+    tree.put("blkio/a", &[(BFQ, "8:0 Read 1024\nTotal 1024\n")]);
+    let found = polls_until_found(&mut tree, &mut other);
+    assert!(found <= Some(LOOK_AGAIN_AFTER), "{found:?}");
+    // Where none ever has: after 30, 60, 120, ... polls.
+    let (mut tree, mut cgroup) = container_of_v1();
+    tree.put("blkio/a", &[(THROTTLE, "Total 0\n"), (BFQ, "Total 0\n")]);
+    for _ in 0..=LOOK_AGAIN_AFTER {
+        read_bytes(&mut tree, &mut cgroup, &mut sample);
+    }
+    tree.put("blkio/a", &[(BFQ, "8:0 Read 1024\nTotal 1024\n")]);
+    assert_eq!(
+        polls_until_found(&mut tree, &mut cgroup),
+        Some(2 * LOOK_AGAIN_AFTER)
+    );
+}
+
+#[test]
+fn a_stand_in_is_read_where_the_first_is_not_there() {
+    let (mut tree, mut cgroup) = container_of_v1();
+    let mut sample = Sample::default();
+    tree.put(
+        "blkio/a",
+        &[("blkio.throttle.io_service_bytes", "Total 0\n")],
+    );
+    assert_eq!(read_bytes(&mut tree, &mut cgroup, &mut sample), None);
+    let text = "8:0 Read 2048\nTotal 2048\n";
+    tree.put("blkio/a", &[("blkio.throttle.io_service_bytes", text)]);
+    assert_eq!(read_bytes(&mut tree, &mut cgroup, &mut sample), Some(2048));
+}

@@ -124,6 +124,13 @@ impl<'a> Emit<'a> {
         }
     }
 
+    /// Passes on what is written once it is a whole piece. Not within a family of protobuf, whose length
+    /// comes first. False to stop.
+    pub(super) fn pass_on(&mut self, to: &mut dyn FnMut(&mut Vec<u8>) -> bool) -> bool {
+        let may = self.style.format != Format::Protobuf && self.out.len() >= PIECE_BYTES;
+        !may || to(self.out)
+    }
+
     /// Ends the family.
     pub(super) fn finish(self) -> u64 {
         if let (Some(at), Format::Protobuf) = (self.begun, self.style.format) {
@@ -186,6 +193,9 @@ impl<'a> Emit<'a> {
         }
     }
 }
+
+/// Bytes of a page that are passed on at once, or somewhat more.
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// What the names of counters end with.
 const TOTAL: &str = "_total";

@@ -40,24 +40,28 @@ impl Labels {
             return;
         }
         debug_assert!(more.is_sorted_by_key(|label| label.0));
-        let (mut more, mut begin, mut first) = (more.iter().peekable(), 0, true);
+        let (mut begin, mut rest, mut first) = (0, self.parts.iter().peekable(), true);
         let mut comma = |out: &mut Vec<u8>| {
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }
         };
-        for (name, end) in &self.parts {
-            while let Some(label) = more.next_if(|label| label.0 < name.as_ref()) {
+        for (name, value) in more {
+            let mut end = begin;
+            while let Some((_, ends)) = rest.next_if(|part| part.0.as_ref() < *name) {
+                end = *ends;
+            }
+            if end > begin {
                 comma(out);
-                write_label(out, label.0, label.1);
+                out.extend_from_slice(self.text.get(begin..end).unwrap_or_default());
+                begin = end + 1;
             }
             comma(out);
-            out.extend_from_slice(self.text.get(begin..*end).unwrap_or_default());
-            begin = end + 1;
+            write_label(out, name, value);
         }
-        for label in more {
+        if rest.peek().is_some() {
             comma(out);
-            write_label(out, label.0, label.1);
+            out.extend_from_slice(self.text.get(begin..).unwrap_or_default());
         }
     }
 }
@@ -92,14 +96,20 @@ struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for &byte in text.as_bytes() {
-            match byte {
-                b'\\' => self.0.extend_from_slice(b"\\\\"),
-                b'"' => self.0.extend_from_slice(b"\\\""),
-                b'\n' => self.0.extend_from_slice(b"\\n"),
-                _ => self.0.push(byte),
-            }
+        let is_special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'\n');
+        let mut text = text.as_bytes();
+        while let Some(at) = text.iter().position(is_special) {
+            let (plain, rest) = text.split_at(at);
+            self.0.extend_from_slice(plain);
+            let (special, rest) = rest.split_at(1);
+            self.0.extend_from_slice(match special {
+                b"\\" => b"\\\\",
+                b"\"" => b"\\\"",
+                _ => b"\\n",
+            });
+            text = rest;
         }
+        self.0.extend_from_slice(text);
         Ok(())
     }
 }

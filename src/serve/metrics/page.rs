@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::encode::{Emit, Style};
+use super::encode::{Emit, PIECE_BYTES, Style};
 use super::family::{Family, From, Value};
 use super::format::Format;
 use super::identity::{self, LabelSet};
@@ -225,25 +225,43 @@ impl<'a> Page<'a> {
 
     /// The page as bytes of a format.
     pub fn encode(&mut self, format: Format) -> Vec<u8> {
+        let mut whole = Vec::new();
+        self.write(format, &mut |piece| {
+            whole.append(piece);
+            true
+        });
+        whole
+    }
+
+    /// The page as bytes of a format, in pieces: `to` takes each out of the buffer that it is given, and says
+    /// whether it wants more.
+    pub fn write(&mut self, format: Format, to: &mut dyn FnMut(&mut Vec<u8>) -> bool) {
         if let Some(most) = self.options.max_series {
             self.dropped = budget::apply(self, most);
         }
-        // As large as the page before, and some: growing a page copies it.
-        let before = usize::try_from(self.own.scrape.bytes.get()).unwrap_or(0);
-        let guess = self.containers.len().saturating_mul(BYTES_PER_CONTAINER);
-        let mut out = Vec::with_capacity(SPARE_BYTES + before.max(guess));
         let style = self.style(format);
         let scrape = &self.own.scrape;
+        let mut bytes = 0;
+        let mut to = |piece: &mut Vec<u8>| {
+            bytes += piece.len() as u64;
+            to(piece)
+        };
         let (mut series, mut by_kind) = (0, [0; KINDS]);
+        let mut out = Vec::new();
         for family in self.families() {
             let begun = Instant::now();
-            let found = self.family(&mut out, style, family);
+            let Some(found) = self.family(&mut out, style, family, &mut to) else {
+                return;
+            };
             series += found;
             let kind = kind_index(family.kind);
             by_kind[kind] += found;
             scrape.kinds[kind]
                 .encode_ns
                 .add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            if out.len() >= PIECE_BYTES && !to(&mut out) {
+                return;
+            }
         }
         for (kind, series) in scrape.kinds.iter().zip(by_kind) {
             kind.series.set(series);
@@ -251,9 +269,9 @@ impl<'a> Page<'a> {
         if format == Format::OpenMetrics {
             out.extend_from_slice(b"# EOF\n");
         }
+        to(&mut out);
         scrape.series.set(series);
-        scrape.bytes.set(out.len() as u64);
-        out
+        scrape.bytes.set(bytes);
     }
 
     /// The rows that are shown.
@@ -272,8 +290,14 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Writes one family; gives the number of its series.
-    fn family(&self, out: &mut Vec<u8>, style: Style, family: &Family) -> u64 {
+    /// Writes one family; gives the number of its series. `None` if nobody wants more.
+    fn family(
+        &self,
+        out: &mut Vec<u8>,
+        style: Style,
+        family: &Family,
+        to: &mut dyn FnMut(&mut Vec<u8>) -> bool,
+    ) -> Option<u64> {
         let none = Labels::default();
         let mut emit = Emit::new(out, style, family, &none);
         match family.from {
@@ -282,10 +306,13 @@ impl<'a> Page<'a> {
             _ => {
                 for container in &self.containers {
                     self.container(family, container, &mut emit);
+                    if !emit.pass_on(to) {
+                        return None;
+                    }
                 }
             }
         }
-        emit.finish()
+        Some(emit.finish())
     }
 
     /// Writes what a family has of one container.
@@ -344,12 +371,6 @@ impl<'a> Page<'a> {
         }
     }
 }
-
-/// What a container takes of a page, about: the first guess of the buffer's size.
-const BYTES_PER_CONTAINER: usize = 6 * 1024;
-
-/// By how much a page may be larger than the one before without growing its buffer.
-const SPARE_BYTES: usize = 64 * 1024;
 
 /// Leaves only containers that have none below them, and those of runtimes without what is inside of
 /// them. They are in the order of names, but names are bytes: `/a-b` comes between `/a` and `/a/c`.

@@ -53,7 +53,7 @@ fn each(page: &Page<'_>, emit: &mut Emit<'_>, figure: fn(&Workload) -> Option<Va
 
 /// Leaves what a page shows, by name.
 pub(super) fn shown(mut workloads: Vec<Workload>) -> Vec<Workload> {
-    workloads.retain(|of| was_made_again(of) || of.totals.oom_kills > 0);
+    workloads.retain(|of| of.totals.is_of_note());
     if workloads.len() > MAX_WORKLOADS {
         workloads.sort_by_key(|of| std::cmp::Reverse(of.totals.newest));
         workloads.truncate(MAX_WORKLOADS);

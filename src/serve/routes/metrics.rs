@@ -1,6 +1,5 @@
 //! `/metrics`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,13 +10,15 @@ use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::reply::Response;
 
-use super::answer::{self, Refusal};
+use super::answer::Refusal;
+use super::pieces::{self, Pieces};
 use super::request::{self, Query};
-use super::{Options, in_background, raw_query};
+use super::{Options, raw_query};
 use crate::cgroup::{ContainerName, Sample};
 use crate::handler::Handler;
 use crate::ledger::Workload;
-use crate::query::{View, is_elsewhere};
+use crate::node::FsTable;
+use crate::query::{Polled, View, is_elsewhere};
 use crate::runtime::{Identity, State};
 use crate::serve::metrics::{
     self, Container, Descriptors, Format, LabelCache, NameCounts, Page, Process, Sources,
@@ -115,52 +116,20 @@ async fn answer(desk: Arc<Desk>, query: String, headers: HeaderMap) -> Response 
         desk.view.poll_all(question.max_age, deadline),
         desk.view.filesystems(WAIT_FOR_FILESYSTEMS),
     );
-    scrape.poll_ns.add(nanos(waiting));
-    let late = u64::try_from(polled.late).unwrap_or(u64::MAX);
-    scrape.late.add(late);
-    let making = Arc::clone(&desk);
-    in_background(move || {
+    scrape.poll_ns.add(nanos(waiting.elapsed()));
+    scrape
+        .late
+        .add(u64::try_from(polled.late).unwrap_or(u64::MAX));
+    let format = Format::wanted(&headers);
+    let (mut response, pieces) = pieces::begin(&headers, format.content_type());
+    let vary = http::HeaderValue::from_static("accept");
+    response.headers_mut().append(http::header::VARY, vary);
+    tokio::task::spawn_blocking(move || {
         // Held until the page is made, not until it is delivered.
         let _place = place;
-        let (view, options) = (&making.view, &making.options);
-        let scrape = &view.self_metrics().scrape;
-        let begun = Instant::now();
-        let containers = making.containers(&polled.in_time, question.namespace);
-        let (machine, version) = (view.machine_info(), view.version_info());
-        let of = Sources {
-            machine: &machine,
-            version: &version,
-            own: view.self_metrics(),
-            plan: view.plan(),
-        };
-        scrape.scrapes.inc();
-        let workloads = workloads(view);
-        let mut page = Page::new(containers, of, options);
-        page.set_workloads(workloads);
-        page.filesystems = filesystems;
-        page.complete = view.is_ready();
-        page.late = late;
-        page.descriptors = descriptors(view);
-        page.process = Process::read();
-        page.links = view.links();
-        page.show_runtimes_containers(of_runtimes(view, options.ended_for, question.namespace));
-        page.names = Some(NameCounts {
-            held: u64::try_from(view.names().len()).unwrap_or(u64::MAX),
-            dropped: view.names().dropped(),
-        });
-        let format = Format::wanted(&headers);
-        let text = page.encode(format);
-        // Samples are large: they go before the page is compressed.
-        drop(page);
-        scrape.encode_ns.add(nanos(begun));
-        let begun = Instant::now();
-        let mut response = answer::compressed(&headers, format.content_type(), text);
-        scrape.compress_ns.add(nanos(begun));
-        let vary = http::HeaderValue::from_static("accept");
-        response.headers_mut().append(http::header::VARY, vary);
-        response
-    })
-    .await
+        desk.make(question, &polled, filesystems, format, pieces);
+    });
+    response
 }
 
 /// Reads the parameters that the API's clients know. `count` and `recursive` change nothing: there is
@@ -209,14 +178,11 @@ fn wait(headers: &HeaderMap) -> Duration {
 fn workloads(view: &View) -> Vec<Workload> {
     // Before the totals: what ends in between is in those, and not added once more.
     let handlers = view.containers_within(&ContainerName::root());
-    let mut workloads = view.ledger().totals();
-    let handlers: HashMap<_, _> = handlers
-        .iter()
-        .map(|handler| (handler.name(), handler))
-        .collect();
+    let mut workloads = view.ledger().totals_of_note();
     for workload in workloads.iter_mut().filter(|of| of.totals.lives > 1) {
         for which in &workload.living {
-            let handler = handlers.get(&which.name);
+            let handler = handlers.binary_search_by(|handler| handler.name().cmp(&which.name));
+            let handler = handler.ok().and_then(|at| handlers.get(at));
             let same = handler.filter(|it| it.incarnation() == which.incarnation);
             let used = same.and_then(|handler| handler.figures()?.0.cpu_ns);
             let totals = &mut workload.totals;
@@ -227,6 +193,52 @@ fn workloads(view: &View) -> Vec<Workload> {
 }
 
 impl Desk {
+    /// Makes a page of these containers and sends it.
+    fn make(
+        &self,
+        question: Question,
+        polled: &Polled,
+        filesystems: Option<Arc<FsTable>>,
+        format: Format,
+        mut pieces: Pieces,
+    ) {
+        let (view, options) = (&self.view, &self.options);
+        let scrape = &view.self_metrics().scrape;
+        let begun = Instant::now();
+        let containers = self.containers(&polled.in_time, question.namespace);
+        let (machine, version) = (view.machine_info(), view.version_info());
+        let of = Sources {
+            machine: &machine,
+            version: &version,
+            own: view.self_metrics(),
+            plan: view.plan(),
+        };
+        scrape.scrapes.inc();
+        let workloads = workloads(view);
+        let mut page = Page::new(containers, of, options);
+        page.set_workloads(workloads);
+        page.filesystems = filesystems;
+        page.complete = view.is_ready();
+        page.late = u64::try_from(polled.late).unwrap_or(u64::MAX);
+        page.descriptors = descriptors(view);
+        page.process = Process::read();
+        page.links = view.links();
+        page.show_runtimes_containers(of_runtimes(view, options.ended_for, question.namespace));
+        page.names = Some(NameCounts {
+            held: u64::try_from(view.names().len()).unwrap_or(u64::MAX),
+            dropped: view.names().dropped(),
+        });
+        page.write(format, &mut |piece| pieces.push(piece));
+        pieces.end();
+        // Before the client can know that this was all.
+        let packing = pieces.packing();
+        scrape
+            .encode_ns
+            .add(nanos(begun.elapsed().saturating_sub(packing)));
+        scrape.compress_ns.add(nanos(packing));
+        pieces.finish();
+    }
+
     /// The containers of a page, with their names. Of one runtime's namespace, if one is given.
     fn containers(&self, handlers: &[Arc<Handler>], namespace: Option<&str>) -> Vec<Container> {
         let joined = self.view.joined();
@@ -306,8 +318,8 @@ fn descriptors(view: &View) -> Descriptors {
     }
 }
 
-fn nanos(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

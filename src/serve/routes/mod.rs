@@ -13,6 +13,7 @@ mod ledger;
 mod metrics;
 mod openapi;
 mod own_events;
+mod pieces;
 mod request;
 mod stream;
 mod v1;
