@@ -359,7 +359,7 @@ impl MonitorBuilder {
             Arc::clone(&bus),
             Arc::clone(&metrics),
         ));
-        let counted = Arc::clone(&desk);
+        let (counted, witness) = (Arc::clone(&desk), Arc::clone(&desk));
         let housekeeping = Housekeeping {
             in_step: hierarchies.mode == Mode::V2,
             ..housekeeping
@@ -408,6 +408,7 @@ impl MonitorBuilder {
                 inlet.send(SourceEvent::OomKill(Box::new(kill), seen_in));
             };
             KmsgReader::spawn(&path, Arc::clone(&metrics), on_kill)
+                .inspect(|log| witness.has_log(log.looker()))
                 .inspect_err(|error| {
                     shortcomings.push(Shortcoming {
                         what: "who was killed by the OOM killer (that somebody was is known from counters)".to_owned(),

@@ -20,15 +20,30 @@ use crate::cgroup::network::NetworkNamespaces;
 use crate::cgroup::{OomCounters, ReadContext, Sample};
 use crate::self_metrics::SelfMetrics;
 
-/// Polls are due at multiples of this, so that a thread wakes for many and not for each.
+/// Polls are done at multiples of this, so that a thread wakes for many and not for each: to wake costs three
+/// times what a poll costs.
 const GRID: Duration = Duration::from_millis(50);
+
+/// And those that are wanted no sooner than after four of these, at multiples of this.
+const COARSE_GRID: Duration = Duration::from_millis(250);
 
 /// How long after its creation a container is polled for the first time.
 const FIRST_POLL_AFTER: Duration = Duration::from_millis(5);
 
+/// The same of one that was there before the monitor, unless the first listing is over sooner: listing and
+/// polling get in each other's way, and what is listed is what others wait for.
+const FIRST_POLL_WHILE_LISTING: Duration = Duration::from_secs(1);
+
 /// Between two polls of a container because of writes to its settings: whoever owns a part of the tree
 /// can write to it without end.
 const POLL_AFTER_WRITE: Duration = Duration::from_millis(50);
+
+/// When one thread has been at the polls of one point of the grid for longer, others are woken.
+const HELP_AFTER: Duration = Duration::from_millis(2);
+
+/// A thread that waits while another does so for the next polls looks whether they have been done so long
+/// after: a slow file may hold that one up.
+const STAND_BY: Duration = Duration::from_secs(1);
 
 /// A thread that has been at one container for longer is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
@@ -66,23 +81,33 @@ struct Queue {
     timed: BinaryHeap<Timed>,
     /// The number of entries at which void ones are taken out.
     tidy_at: usize,
+    /// The time for which a thread waits.
+    awaited: Option<Instant>,
     last_ticket: u64,
     stopping: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Job {
-    Poll,
+    /// With the time at which it was due, if it is not wanted just now.
+    Poll(Option<Instant>),
     CheckOomKills,
 }
 
 struct Timed {
-    due: Instant,
-    /// Whether it is wanted at this time and not at the next point of the grid: a container may be gone
-    /// by then.
-    exact: bool,
+    when: When,
     ticket: u64,
     handler: Weak<Handler>,
+}
+
+/// When a poll is wanted.
+#[derive(Debug, Clone, Copy)]
+struct When {
+    /// By the container's own schedule.
+    due: Instant,
+    /// When it is done: at the next point of the grid. One that is wanted very soon is done when it is due: its
+    /// container may be gone by then.
+    wake: Instant,
 }
 
 impl Timed {
@@ -111,7 +136,7 @@ impl PartialOrd for Timed {
 impl Ord for Timed {
     /// The earliest is the greatest: `BinaryHeap` gives the greatest.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.due, other.ticket).cmp(&(self.due, self.ticket))
+        (other.when.wake, other.ticket).cmp(&(self.when.wake, self.ticket))
     }
 }
 
@@ -200,9 +225,24 @@ impl Sampler {
     /// Polls a new container in a moment, and from then on by its schedule. Not at once: it has no
     /// processes yet, and a burst of new ones is for the watcher to see first. Who asks for it
     /// sooner has it polled sooner.
-    pub fn add(&self, handler: &Arc<Handler>) {
-        self.shared.schedule(handler, FIRST_POLL_AFTER);
-        self.shared.wake.notify_one();
+    ///
+    /// Until all that is there is `listed`, in a second, or when it [is](Self::begin).
+    pub fn add(&self, handler: &Arc<Handler>, listed: bool) {
+        let after = match listed {
+            true => FIRST_POLL_AFTER,
+            false => FIRST_POLL_WHILE_LISTING,
+        };
+        if self.shared.schedule(handler, None, after) {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// All that is there is listed: has these polled.
+    pub fn begin(&self, handlers: &[Arc<Handler>]) {
+        for handler in handlers.iter().filter(|handler| handler.is_polled) {
+            self.shared.schedule(handler, None, Duration::ZERO);
+        }
+        self.shared.wake.notify_all();
     }
 
     /// Asks for a poll of what was polled longer than `max_age` ago. The receiver resolves when it is
@@ -219,7 +259,7 @@ impl Sampler {
                 .queue
                 .lock()
                 .urgent
-                .push_back((Arc::clone(handler), Job::Poll));
+                .push_back((Arc::clone(handler), Job::Poll(None)));
             self.shared.wake.notify_one();
         }
         Some(done)
@@ -235,7 +275,7 @@ impl Sampler {
         let asked = handlers.into_iter().map(|handler| {
             let demanded = handler.demand(max_age);
             if matches!(demanded, Some((true, _))) {
-                urgent.push((Arc::clone(&handler), Job::Poll));
+                urgent.push((Arc::clone(&handler), Job::Poll(None)));
             }
             (handler, demanded.map(|(_, done)| done))
         });
@@ -249,8 +289,9 @@ impl Sampler {
 
     /// Polls as settings have been written: at once, or in a moment if it has just been done.
     pub fn hasten(&self, handler: &Arc<Handler>) {
-        if self.request(handler, POLL_AFTER_WRITE).is_none() {
-            self.shared.schedule(handler, POLL_AFTER_WRITE);
+        if self.request(handler, POLL_AFTER_WRITE).is_none()
+            && self.shared.schedule(handler, None, POLL_AFTER_WRITE)
+        {
             self.shared.wake.notify_one();
         }
     }
@@ -306,7 +347,8 @@ impl Sampler {
 }
 
 impl Queue {
-    fn schedule(&mut self, handler: &Arc<Handler>, due: Instant, exact: bool) {
+    /// Says whether no thread waits for a time as early as that.
+    fn schedule(&mut self, handler: &Arc<Handler>, when: When) -> bool {
         self.last_ticket += 1;
         handler.ticket.store(self.last_ticket, Relaxed);
         // Polls on demand leave void entries behind, which would stay until they are due.
@@ -315,11 +357,11 @@ impl Queue {
             self.tidy_at = self.timed.len() * 2;
         }
         self.timed.push(Timed {
-            due,
-            exact,
+            when,
             ticket: self.last_ticket,
             handler: Arc::downgrade(handler),
         });
+        self.awaited.is_none_or(|awaited| when.wake < awaited)
     }
 }
 
@@ -330,11 +372,25 @@ impl Shared {
             .saturating_add(1)
     }
 
-    fn schedule(&self, handler: &Arc<Handler>, after: Duration) {
-        let since = self.started.elapsed();
-        let wanted = self.housekeeping.due(since, after);
-        let due = due_at(self.started, since, wanted.saturating_sub(since));
-        self.queue.lock().schedule(handler, due, after < GRID);
+    /// Wants a poll `after` now, or after the one that was due at `last`: then a container keeps its
+    /// place, however late its polls are done, unless the next would come too soon.
+    /// Says whether somebody is to be woken for it.
+    fn schedule(&self, handler: &Arc<Handler>, last: Option<Instant>, after: Duration) -> bool {
+        let now = self.started.elapsed();
+        let last = last.map(|last| last.saturating_duration_since(self.started));
+        let kept = last.map(|last| self.housekeeping.due(last, after));
+        let wanted = kept
+            .filter(|due| due.saturating_sub(now) >= after / 2)
+            .unwrap_or_else(|| self.housekeeping.due(now, after));
+        let when = When {
+            due: due_at(self.started, now, wanted.saturating_sub(now)),
+            wake: due_at(
+                self.started,
+                now,
+                on_grid(wanted, after).saturating_sub(now),
+            ),
+        };
+        self.queue.lock().schedule(handler, when)
     }
 
     fn run(&self, busy_since: &AtomicU64) {
@@ -361,7 +417,7 @@ impl Shared {
     ) {
         let polled = match job {
             Job::CheckOomKills => handler.check_oom_kills(context),
-            Job::Poll => {
+            Job::Poll(due) => {
                 let started = Instant::now();
                 let polled = handler.poll(context, sample, &self.housekeeping);
                 self.metrics.polls.inc();
@@ -382,13 +438,14 @@ impl Shared {
                     // Beyond all time is never.
                     let interval = Duration::try_from_secs_f64(interval.as_secs_f64() * by)
                         .unwrap_or(Duration::MAX);
-                    self.schedule(handler, interval);
+                    let last = due.filter(|_| interval >= self.housekeeping.interval);
+                    self.schedule(handler, last, interval);
                 }
                 polled
             }
         };
         let again = [
-            (polled.missed.poll, Job::Poll),
+            (polled.missed.poll, Job::Poll(None)),
             (polled.missed.oom_check, Job::CheckOomKills),
         ];
         for (_, job) in again.into_iter().filter(|(missed, _)| *missed) {
@@ -403,6 +460,9 @@ impl Shared {
     }
 
     /// The next job, when it is due. `None` to stop.
+    ///
+    /// One thread at a time waits for the next point of the grid; the others are woken if there is much to
+    /// do, and stand by.
     fn next(&self) -> Option<(Arc<Handler>, Job)> {
         let mut queue = self.queue.lock();
         loop {
@@ -420,12 +480,16 @@ impl Shared {
                 self.wake.wait(&mut queue);
                 continue;
             };
-            if first.due > now {
-                let until = match first.exact {
-                    true => first.due,
-                    false => self.on_grid(first.due),
-                };
-                self.wake.wait_until(&mut queue, until);
+            let wake = first.when.wake;
+            if wake > now {
+                let is_awaited = (queue.awaited).is_some_and(|awaited| awaited <= wake);
+                if is_awaited {
+                    self.wake.wait_until(&mut queue, wake + STAND_BY);
+                } else {
+                    queue.awaited = Some(wake);
+                    self.wake.wait_until(&mut queue, wake);
+                    queue.awaited = queue.awaited.filter(|awaited| *awaited != wake);
+                }
                 continue;
             }
             let Some(timed) = queue.timed.pop() else {
@@ -438,23 +502,29 @@ impl Shared {
             if handler.ticket.load(Relaxed) != timed.ticket {
                 continue;
             }
-            if now.duration_since(timed.due) > self.housekeeping.interval {
+            if now.duration_since(timed.when.wake) > self.housekeeping.interval {
                 self.metrics.polls_late.inc();
             }
-            if queue.timed.peek().is_some_and(|next| next.due <= now) {
+            let is_behind = now.duration_since(timed.when.wake) > HELP_AFTER;
+            if is_behind && queue.timed.peek().is_some_and(|next| next.when.wake <= now) {
                 self.wake.notify_one();
             }
-            return Some((handler, Job::Poll));
+            return Some((handler, Job::Poll(Some(timed.when.due))));
         }
     }
+}
 
-    /// The next point of the grid at or after `due`.
-    fn on_grid(&self, due: Instant) -> Instant {
-        let since = due.saturating_duration_since(self.started).as_nanos();
-        let points = since.div_ceil(GRID.as_nanos());
-        let offset = u64::try_from(points.saturating_mul(GRID.as_nanos())).unwrap_or(u64::MAX);
-        self.started + Duration::from_nanos(offset)
-    }
+/// The next point of the grid at or after `due`, which is `after` the poll before, counted from when polling
+/// began.
+fn on_grid(due: Duration, after: Duration) -> Duration {
+    let grid = match () {
+        () if after < GRID => return due,
+        () if after < COARSE_GRID * 4 => GRID,
+        () => COARSE_GRID,
+    };
+    let points = due.as_nanos().div_ceil(grid.as_nanos());
+    let nanos = u64::try_from(points.saturating_mul(grid.as_nanos()));
+    nanos.map_or(due, Duration::from_nanos)
 }
 
 /// `after` the moment that is `since` after `started`, or far away if there is no such time.
@@ -464,58 +534,5 @@ fn due_at(started: Instant, since: Duration, after: Duration) -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cgroup::file::FdBudget;
-    use crate::cgroup::plan::{Plan, ReadOptions};
-    use crate::cgroup::{ContainerName, Hierarchies};
-    use crate::handler::NewHandler;
-    use crate::units::Timestamp;
-    use std::path::Path;
-
-    fn handler() -> Option<Arc<Handler>> {
-        let directory = tempfile::tempdir().ok()?;
-        std::fs::write(directory.path().join("cgroup.controllers"), "").ok()?;
-        let root = Some(directory.path());
-        let found = Hierarchies::detect(Path::new("/proc"), Path::new("/"), root).ok()?;
-        let plan = Arc::new(Plan::new(Arc::new(found), &ReadOptions::default()));
-        let new = NewHandler {
-            name: ContainerName::root(),
-            incarnation: 1,
-            noticed: Timestamp::default(),
-            preexisting: true,
-            polled: true,
-        };
-        let budget = Arc::new(FdBudget::of(0));
-        let handler = Handler::new(new, &plan, &budget, Default::default(), Duration::ZERO);
-        Some(Arc::new(handler))
-    }
-
-    #[test]
-    fn polls_on_demand_leave_the_queue_bounded() {
-        let (mut queue, handlers) = (Queue::default(), [handler(), handler()]);
-        for _ in 0..100 * MIN_TIDY {
-            for handler in handlers.iter().flatten() {
-                queue.schedule(handler, Instant::now() + Duration::from_secs(60), false);
-            }
-        }
-        let valid = queue.timed.iter().filter(|timed| timed.is_valid()).count();
-        assert_eq!(valid, 2);
-        assert!(queue.timed.len() <= MIN_TIDY, "{}", queue.timed.len());
-    }
-
-    #[test]
-    fn an_interval_beyond_all_time_is_never() {
-        let now = Instant::now();
-        assert!(due_at(now, Duration::from_secs(9), Duration::MAX) > now + FAR_AWAY);
-        let second = Duration::from_secs(1);
-        assert_eq!(due_at(now, second, second), now + 2 * second);
-        let housekeeping = Housekeeping {
-            interval: Duration::MAX,
-            max_interval: Duration::MAX,
-            ..Housekeeping::default()
-        };
-        assert_eq!(housekeeping.next(Duration::MAX, false), Duration::MAX);
-        housekeeping.splay(b"/a");
-    }
-}
+#[path = "sampler_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 //! Shared by the manager, which hears the kernel log, and the samplers, which read the counters.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use crate::event::{EventBus, EventKind, OomKill};
 use crate::handler::Handler;
 use crate::ledger::{KillSource, Ledger, OomRecord, Which};
 use crate::self_metrics::{KmsgState, SelfMetrics};
-use crate::source::kmsg_reader::wall_clock;
+use crate::source::kmsg_reader::{Looker, wall_clock};
 use crate::units::Timestamp;
 
 /// OOM kills as two witnesses tell of them.
@@ -23,6 +23,7 @@ use crate::units::Timestamp;
 pub struct OomDesk {
     matcher: Mutex<OomMatcher>,
     clock: Mutex<LogClock>,
+    log: OnceLock<Looker>,
     registry: Arc<Registry>,
     ledger: Arc<Ledger>,
     bus: Arc<EventBus>,
@@ -40,11 +41,18 @@ impl OomDesk {
         Self {
             matcher: Mutex::new(OomMatcher::after(ledger.last_kill())),
             clock: Mutex::default(),
+            log: OnceLock::new(),
             registry,
             ledger,
             bus,
             metrics,
         }
+    }
+
+    /// The kernel log is followed, and can be looked at.
+    pub fn has_log(&self, log: Looker) {
+        // Once for each desk: a second one would be a second reader.
+        let _ = self.log.set(log);
     }
 
     /// A container's counters have grown by `new`.
@@ -60,6 +68,10 @@ impl OomDesk {
         if new.is_zero() {
             handler.take_continued();
             return;
+        }
+        if let Some(log) = self.log.get() {
+            // It has the same to tell, should the kernel have failed to say so.
+            log.look();
         }
         let (tasks, memory_bytes) = handler.before_kills(counted.kills);
         // The log is read from our own beginning: it does not tell of those before.

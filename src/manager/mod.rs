@@ -301,6 +301,7 @@ impl Task {
             }
             SourceEvent::File(name, change) => self.file_changed(&name, change),
             SourceEvent::Listed => {
+                (self.sampler).begin(&self.registry.within(&ContainerName::root()));
                 self.find_gone(None, Timestamp::now());
                 self.listed.send_replace(true);
             }
@@ -449,7 +450,7 @@ impl Task {
             self.parts.bus.publish(told, name.clone(), kind);
         }
         if polled {
-            self.sampler.add(&handler);
+            self.sampler.add(&handler, listed);
         }
     }
 

@@ -43,6 +43,9 @@ pub async fn run<L: Link>(
     status: &LinkStatus,
     stop: &CancellationToken,
 ) {
+    // All links begin at once, so that their looks are one wake-up of the thread.
+    let mut looks = tokio::time::interval(FIRST_LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let keep = async {
         let mut backoff = Backoff::default();
         let mut was_there = false;
@@ -50,7 +53,7 @@ pub async fn run<L: Link>(
             if absence == Absence::IsNormal && !was_there {
                 while place.mark().is_none() {
                     status.absent();
-                    tokio::time::sleep(FIRST_LOOK_INTERVAL).await;
+                    looks.tick().await;
                 }
             }
             was_there = true;

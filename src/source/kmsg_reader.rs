@@ -2,7 +2,8 @@
 //!
 //! A plain thread, not a task: `read` on `/dev/kmsg` may not block an executor, and a parked pool
 //! thread would hold up the shutdown. It sleeps in `poll(2)` on the log and on an eventfd, so a
-//! record is seen at once and so is [`KmsgReader::stop`]; see `MAX_SLEEP` for wake-ups that fail.
+//! record is seen at once and so is [`KmsgReader::stop`]; see `MAX_SLEEP` for wake-ups that fail, and
+//! [`Looker`] for who knows that there must be something.
 //!
 //! The path is configuration. `/dev/kmsg` gives one record a `read`. A FIFO or a regular file, for
 //! tests, is taken as lines in the same format; as `poll` says of a regular file that it can always
@@ -16,7 +17,10 @@ use std::{
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -51,8 +55,12 @@ const IDLE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Longest sleep on `/dev/kmsg`. The kernel wakes its readers from deferred work at a timer tick; on
 /// a virtual machine with Linux 6.18 such a wake-up was seen to be lost, and a record then lay
-/// unnoticed for two minutes. A look at the log costs microseconds.
-const MAX_SLEEP: Duration = Duration::from_millis(50);
+/// unnoticed for two minutes. To wake for a look costs some 60 µs of CPU time there.
+const MAX_SLEEP: Duration = Duration::from_millis(500);
+
+/// The sleep after a record, which is seldom the last; each one in which nothing comes is followed by one
+/// twice as long.
+const MIN_SLEEP: Duration = Duration::from_millis(50);
 
 /// Time after which the end of a report is not waited for any longer.
 const REPORT_QUIET: Duration = Duration::from_secs(1);
@@ -146,10 +154,23 @@ pub fn wall_clock(stamp: Duration) -> Timestamp {
     }
 }
 
+/// Has the log looked at, for one that knows by other means that there must be something in it.
+#[derive(Debug, Clone)]
+pub struct Looker(Arc<EventFd>);
+
+impl Looker {
+    /// Wakes the reader, if it is still there. Never waits.
+    pub fn look(&self) {
+        // Cannot fail: the reader empties the counter, which is far from its end.
+        let _ = self.0.write(1);
+    }
+}
+
 /// A thread that follows the kernel log. Ends with [`KmsgReader::stop`] or when dropped.
 #[derive(Debug)]
 pub struct KmsgReader {
-    stop: Arc<EventFd>,
+    wake: Looker,
+    stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -179,12 +200,15 @@ impl KmsgReader {
         let (file, is_stream) = open(path)?;
         let fail = |error: io::Error| KmsgError::new("start following", path, error);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let stop = EventFd::from_value_and_flags(0, flags).map_err(|errno| fail(errno.into()))?;
-        let stop = Arc::new(stop);
+        let wake = EventFd::from_value_and_flags(0, flags).map_err(|errno| fail(errno.into()))?;
+        let wake = Arc::new(wake);
+        let stopping = Arc::new(AtomicBool::new(false));
         metrics.set_kmsg_state(KmsgState::Following);
         let follower = Follower {
             file,
-            stop: Arc::clone(&stop),
+            wake: Arc::clone(&wake),
+            stopping: Arc::clone(&stopping),
+            sleep: MIN_SLEEP,
             intake: Intake {
                 metrics: Arc::clone(&metrics),
                 tracker: OomTracker::default(),
@@ -217,9 +241,15 @@ impl KmsgReader {
             .spawn(body)
             .map_err(fail)?;
         Ok(Self {
-            stop,
+            wake: Looker(wake),
+            stopping,
             thread: Some(thread),
         })
+    }
+
+    /// What has the log looked at.
+    pub fn looker(&self) -> Looker {
+        self.wake.clone()
     }
 
     /// Ends the thread and waits for it: a moment, unless `on_kill` is at work. The state becomes
@@ -230,8 +260,8 @@ impl KmsgReader {
 
     fn end(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // Cannot fail: the counter is far from its end, and the descriptor is ours.
-            let _ = self.stop.write(1);
+            self.stopping.store(true, Relaxed);
+            self.wake.look();
             if thread.join().is_err() {
                 tracing::error!("the kernel log reader had panicked");
             }
@@ -284,7 +314,10 @@ fn open(path: &Path) -> Result<(File, bool), KmsgError> {
 
 struct Follower<R, F> {
     file: R,
-    stop: Arc<EventFd>,
+    wake: Arc<EventFd>,
+    stopping: Arc<AtomicBool>,
+    /// How long to sleep if nothing comes.
+    sleep: Duration,
     intake: Intake<F>,
     /// For what is not `/dev/kmsg`.
     lines: Option<Lines>,
@@ -313,27 +346,34 @@ impl<R: Read + AsFd, F: FnMut(OomKill)> Follower<R, F> {
             let wait = match pause {
                 Pause::Break => Duration::ZERO,
                 Pause::End => IDLE_PAUSE,
-                Pause::Dry => patience.unwrap_or(MAX_SLEEP).min(MAX_SLEEP),
+                Pause::Dry => patience.map_or(self.sleep, |patience| patience.min(self.sleep)),
             };
-            if self.wait(wait, matches!(pause, Pause::Dry))? {
+            self.wait(wait, matches!(pause, Pause::Dry))?;
+            if self.stopping.load(Relaxed) {
                 return Ok(());
             }
         }
     }
 
-    /// Waits for the stop signal, and `on_file` for records. Says whether to stop.
-    fn wait(&self, timeout: Duration, on_file: bool) -> io::Result<bool> {
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    /// Waits until somebody wants a look or a stop, and `on_file` for records.
+    fn wait(&mut self, timeout: Duration, on_file: bool) -> io::Result<()> {
+        let millis = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut fds = [
-            PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.file.as_fd(), PollFlags::POLLIN),
         ];
         let watched = if on_file { &mut fds[..] } else { &mut fds[..1] };
-        match poll(watched, timeout) {
-            Ok(0) | Err(Errno::EINTR) => Ok(false),
-            Ok(_) => Ok(fds[0].any() != Some(false)),
-            Err(errno) => Err(errno.into()),
+        match poll(watched, millis) {
+            Ok(0) => self.sleep = (self.sleep * 2).min(MAX_SLEEP),
+            Err(Errno::EINTR) => {}
+            Ok(_) if fds[0].any() == Some(false) => {}
+            Ok(_) => {
+                // An error says that it has been emptied already.
+                let _ = self.wake.read();
+            }
+            Err(errno) => return Err(errno.into()),
         }
+        Ok(())
     }
 
     /// Reads until there is nothing more, at most [`READS_PER_POLL`] times.
@@ -345,6 +385,7 @@ impl<R: Read + AsFd, F: FnMut(OomKill)> Follower<R, F> {
                 Ok(0) => return Ok(Pause::End),
                 Ok(read) => {
                     any_read = true;
+                    self.sleep = MIN_SLEEP;
                     let raw = buffer.get(..read).unwrap_or_default();
                     match &mut self.lines {
                         None => self.intake.record(raw),

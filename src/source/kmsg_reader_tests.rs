@@ -146,7 +146,7 @@ fn what_cannot_be_followed_says_what_to_do() {
 /// Answers `read` from a list.
 struct Scripted {
     answers: VecDeque<Result<&'static [u8], Errno>>,
-    fd: File,
+    fd: EventFd,
 }
 
 impl Read for Scripted {
@@ -163,28 +163,39 @@ impl AsFd for Scripted {
     }
 }
 
-fn read_scripted(
+/// A follower of a log that `poll` never says anything of.
+fn follow<F: FnMut(OomKill)>(
     answers: Vec<Result<&'static [u8], Errno>>,
-) -> (io::Result<Pause>, Vec<OomKill>, Arc<SelfMetrics>) {
-    let metrics = Arc::new(SelfMetrics::default());
-    let mut kills = Vec::new();
-    let mut follower = Follower {
+    metrics: &Arc<SelfMetrics>,
+    on_kill: F,
+) -> Follower<Scripted, F> {
+    Follower {
         file: Scripted {
             answers: answers.into(),
-            fd: File::open("/dev/null").unwrap(),
+            fd: EventFd::new().unwrap(),
         },
-        stop: Arc::new(EventFd::new().unwrap()),
+        wake: Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap()),
+        stopping: Arc::default(),
+        sleep: MAX_SLEEP,
         intake: Intake {
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::clone(metrics),
             tracker: OomTracker::default(),
-            on_kill: |kill| kills.push(kill),
+            on_kill,
             last: None,
             read: None,
             gap: false,
             warned: None,
         },
         lines: None,
-    };
+    }
+}
+
+fn read_scripted(
+    answers: Vec<Result<&'static [u8], Errno>>,
+) -> (io::Result<Pause>, Vec<OomKill>, Arc<SelfMetrics>) {
+    let metrics = Arc::new(SelfMetrics::default());
+    let mut kills = Vec::new();
+    let mut follower = follow(answers, &metrics, |kill| kills.push(kill));
     let pause = follower.read_some(&mut [0; MAX_RECORD_BYTES]);
     drop(follower);
     (pause, kills, metrics)
@@ -217,6 +228,28 @@ fn overwritten_records_are_a_gap_and_reading_goes_on() {
         (Some(7), None),
         "from before the gap"
     );
+}
+
+#[test]
+fn a_log_that_says_nothing_is_looked_at_less_and_when_asked_at_once() {
+    let metrics = Arc::new(SelfMetrics::default());
+    let record = b"4,1,1,-;anything".as_slice();
+    let mut follower = follow(vec![Ok(record)], &metrics, |_| {});
+    assert!(follower.read_some(&mut [0; MAX_RECORD_BYTES]).is_ok());
+    let mut sleeps = Vec::new();
+    for _ in 0..6 {
+        sleeps.push(follower.sleep.as_millis());
+        follower.wait(Duration::ZERO, true).unwrap();
+    }
+    assert_eq!(sleeps, [50, 100, 200, 400, 500, 500]);
+
+    let looker = Looker(Arc::clone(&follower.wake));
+    looker.look();
+    looker.look();
+    let begun = Instant::now();
+    follower.wait(PATIENCE, true).unwrap();
+    assert!(begun.elapsed() < PATIENCE, "asked for");
+    assert_eq!(follower.wake.read(), Err(Errno::EAGAIN), "once is enough");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
@@ -36,6 +36,9 @@ use crate::self_metrics::SelfMetrics;
 
 /// Room for events in one read: a burst of a thousand containers in a handful of reads.
 const EVENT_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Changes that a listing tells together: the manager then wakes once for them.
+const TOLD_TOGETHER: usize = 32;
 
 /// The priority of the thread that empties the kernel's queue, where it may be raised.
 const WATCHER_NICENESS: i32 = -5;
@@ -191,13 +194,9 @@ impl Task {
                 .map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)),
         );
         // Rounded up: waking a moment early would mean waking again and again.
-        let millis = u32::try_from(until.as_millis())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
-        match poll(
-            &mut fds,
-            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX),
-        ) {
+        let millis = u32::try_from(until.as_millis()).unwrap_or(u32::MAX);
+        let timeout = PollTimeout::try_from(millis.saturating_add(1));
+        match poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)) {
             Ok(0) | Err(Errno::EINTR) => Ok(Wake::Timeout),
             Ok(_) if fds[0].any() == Some(true) => Ok(Wake::Stop),
             Ok(_) => Ok(Wake::Events),
@@ -279,7 +278,7 @@ impl Task {
                 .tree
                 .removal_event(hierarchy, &child, now, &mut self.changes);
             self.unwatch(watch);
-            self.flush();
+            self.flush(1);
             if now.is_some() {
                 self.take_up(hierarchy, child, Learnt::ByListing, None);
             }
@@ -345,7 +344,7 @@ impl Task {
                         // Made and removed already, or not to be looked at: it was there all the same.
                         self.tree
                             .created(hierarchy, &name, None, learnt, &mut self.changes);
-                        self.flush();
+                        self.flush(TOLD_TOGETHER);
                     }
                     if !is_absent(errno) {
                         tracing::debug!(path = %path.display(), %errno, "cannot look at cgroup");
@@ -367,7 +366,7 @@ impl Task {
                 self.unwatch(stale);
                 self.tree
                     .created(hierarchy, &name, inode, learnt, &mut self.changes);
-                self.flush();
+                self.flush(TOLD_TOGETHER);
                 if stale.is_some() {
                     watch = self.add_watch(hierarchy, &name, &path);
                     childless = false;
@@ -396,6 +395,7 @@ impl Task {
                 }
             }
         }
+        self.flush(1);
     }
 
     /// What cannot be looked at (out of descriptors or memory, no permission) has not gone for that.
@@ -453,7 +453,7 @@ impl Task {
     fn let_go(&mut self, hierarchy: HierarchyId, name: &ContainerName) {
         let watch = self.tree.removed(hierarchy, name, &mut self.changes);
         self.unwatch(watch);
-        self.flush();
+        self.flush(1);
     }
 
     fn unwatch(&mut self, watch: Option<i32>) {
@@ -472,8 +472,11 @@ impl Task {
         look_at(&path).ok().map(|stat| stat.st_ino)
     }
 
-    /// Hands on what has become of containers.
-    fn flush(&mut self) {
+    /// Hands on what has become of containers, if it is so much.
+    fn flush(&mut self, at_least: usize) {
+        if self.changes.len() < at_least {
+            return;
+        }
         for change in std::mem::take(&mut self.changes) {
             self.tell(SourceEvent::Tree(change));
         }
@@ -515,7 +518,11 @@ fn look_at(path: &Path) -> Result<FileStat, Errno> {
 /// The names of the directories in a directory.
 fn children(path: &Path) -> Result<Vec<OsString>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut listing = Dir::from_fd(openat(open_directory(path)?, ".", flags, Mode::empty())?)?;
+    let opened = match open(path, flags, Mode::empty()) {
+        Err(Errno::ENAMETOOLONG) => openat(open_directory(path)?, ".", flags, Mode::empty()),
+        opened => opened,
+    };
+    let mut listing = Dir::from_fd(opened?)?;
     let mut names = Vec::new();
     for entry in listing.iter() {
         let entry = entry?;

@@ -17,7 +17,7 @@ use super::supervise::Absence;
 use super::{Endpoint, Identity, Link, LinkError, LinkStatus, Names, Runtime};
 
 /// How often the files, and the place of the socket, are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How long the files may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
