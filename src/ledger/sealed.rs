@@ -14,8 +14,10 @@ use crate::units::Timestamp;
 #[derive(Debug)]
 pub(super) struct Sealed {
     packed: Packed,
-    /// What [`Marks`] says of each.
-    marks: Box<[Marks]>,
+    /// A hash of each one's name, and the low half of each one's number: by these one is found without
+    /// unpacking others in vain. There may be others with the same.
+    names: Box<[u32]>,
+    numbers: Box<[u32]>,
     /// When the first of them ended.
     pub oldest: Timestamp,
     /// When the last did.
@@ -25,22 +27,6 @@ pub(super) struct Sealed {
     kills: Option<(u64, u64)>,
     /// How many are of containers that nobody knew.
     pub strays: usize,
-}
-
-/// By what a life is found without unpacking others in vain. There may be others of these marks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Marks {
-    /// A hash of its container's name.
-    pub name: u32,
-    /// The low half of its number.
-    pub number: u32,
-}
-
-impl Marks {
-    pub fn low(number: u64) -> u32 {
-        let [a, b, c, d, ..] = number.to_le_bytes();
-        u32::from_le_bytes([a, b, c, d])
-    }
 }
 
 const PREEXISTING: u64 = 1;
@@ -65,13 +51,13 @@ impl Sealed {
     /// Of lives by end, each with the hash of its name.
     pub fn of<'a>(lives: impl Iterator<Item = (&'a Life, u32)>) -> Self {
         let mut writer = Writer::default();
-        let mut marks = Vec::new();
+        let (mut names, mut numbers) = (Vec::new(), Vec::new());
         let (mut oldest, mut newest) = (None, Timestamp(i64::MIN));
         let (mut is_oom, mut kills, mut strays) = (false, None, 0);
         for (life, name) in lives {
             writer.put(life);
-            let number = Marks::low(life.number);
-            marks.push(Marks { name, number });
+            names.push(name);
+            numbers.push(low(life.number));
             let ended = life.ended.unwrap_or(life.started);
             oldest.get_or_insert(ended);
             newest = newest.max(ended);
@@ -84,7 +70,8 @@ impl Sealed {
         }
         Self {
             packed: writer.packer.seal(),
-            marks: marks.into(),
+            names: names.into(),
+            numbers: numbers.into(),
             oldest: oldest.unwrap_or(newest),
             newest,
             is_oom,
@@ -100,23 +87,25 @@ impl Sealed {
 
     /// How many they are.
     pub fn len(&self) -> usize {
-        self.marks.len()
+        self.numbers.len()
     }
 
     /// How much memory they take, with what is known of them.
     pub fn bytes(&self) -> usize {
-        self.packed.bytes() + size_of_val(&*self.marks) + size_of::<Self>()
+        self.packed.bytes()
+            + size_of_val(&*self.names)
+            + size_of_val(&*self.numbers)
+            + size_of::<Self>()
     }
 
     /// Whether one may bear this name.
     pub fn may_have_name(&self, hash: u32) -> bool {
-        self.marks.iter().any(|marks| marks.name == hash)
+        self.names.contains(&hash)
     }
 
     /// Whether one may have this number.
     pub fn may_have_number(&self, number: u64) -> bool {
-        let number = Marks::low(number);
-        self.marks.iter().any(|marks| marks.number == number)
+        self.numbers.contains(&low(number))
     }
 
     /// Whether the kill of this number may be one in them.
@@ -139,7 +128,7 @@ impl Sealed {
                 before: Before::default(),
                 text: Vec::new(),
             };
-            let read = self.marks.iter().map_while(|_| reader.life());
+            let read = self.numbers.iter().map_while(|_| reader.life());
             lives.extend(read);
         }
         if lives.len() < self.len() {
@@ -148,6 +137,11 @@ impl Sealed {
         }
         lives
     }
+}
+
+fn low(number: u64) -> u32 {
+    let [a, b, c, d, ..] = number.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Of the life before: numbers are written as differences from it.
