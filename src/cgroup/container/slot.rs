@@ -32,7 +32,7 @@ pub(super) struct Slot {
     /// The poll from which on other names are tried if this one has no data, and for how many polls they
     /// are left alone after that.
     search_at: u32,
-    pub(super) search_pause: u32,
+    search_pause: u32,
     /// What is known of its text, if it had any.
     pub(super) still: Stillness,
 }
