@@ -389,7 +389,7 @@ impl Task {
         let earlier = !ledger.unmet(Some(&directory.name)).is_empty();
         let listed = *self.listed.borrow();
         let noticed = if !listed || again.is_some() || earlier {
-            restore::made_at(&directory, &self.parts.plan.hierarchies).min(Timestamp::now())
+            restore::made_at(&directory, &self.parts.plan.hierarchies)
         } else {
             Timestamp::now()
         };
@@ -438,8 +438,8 @@ impl Task {
             .metrics
             .containers
             .set(self.registry.len() as u64);
-        // When it was made is the kernel's coarse clock, which may be before the time at which the end of
-        // the one before was noticed: events are told in the order in which they are noticed.
+        // When it was made may be before the time at which the end of the one before was noticed: events are
+        // told in the order in which they are noticed.
         let told = if preexisting {
             noticed
         } else {

@@ -295,6 +295,11 @@ impl OomMatcher {
                 until: now + WAIT,
             };
             if !wait {
+                if let Some(number) = self.take_misplaced(&from) {
+                    let twice = Verdict::twice((from.name, incarnation));
+                    verdicts.extend([Verdict::Confirmed(number, None), twice]);
+                    continue;
+                }
                 verdicts.push(Verdict::New(self.only_counted(&mut from, now)));
             }
             make_room(&mut self.from_counters);
@@ -378,15 +383,21 @@ impl OomMatcher {
         verdicts
     }
 
-    /// The number of a kill that the log told of the container that had the name before, about when this one
-    /// was made, and that nobody has counted there: it was in this one. The log's clock is not ours.
+    /// The number of a kill that the log told of another container of the name, about when the later of the
+    /// two was made, and that nobody has counted there: it was in this one. The log's clock is not ours,
+    /// and the kernel knows no better than to a tick of its timer when a directory was made.
     fn take_misplaced(&mut self, counter: &FromCounter) -> Option<u64> {
         let at = self.from_log.iter().position(|from| {
-            let before = matches!(&from.logged.place, Place::In(name, Some(which))
-                if *name == counter.name && *which < counter.incarnation);
-            before
+            let at_the_change = match &from.logged.place {
+                Place::In(name, Some(which)) if *name == counter.name => {
+                    *which > counter.incarnation
+                        || *which < counter.incarnation
+                            && from.logged.when.saturating_add(CLOCKS_DIFFER) >= counter.started
+                }
+                _ => false,
+            };
+            at_the_change
                 && from.told.is_some_and(|number| number != NOBODY)
-                && from.logged.when.saturating_add(CLOCKS_DIFFER) >= counter.started
                 && from.logged.earliest <= counter.read.saturating_add(COUNTED_BEFORE_LOGGED)
         })?;
         self.from_log.remove(at).told

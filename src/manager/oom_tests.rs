@@ -201,6 +201,32 @@ fn a_record_at_the_time_of_a_change_is_of_the_container_that_counted() {
     assert_eq!(scene.later(WAIT), []);
 }
 
+/// Two kills, one in each container of a name, both put down to the later one: made within the same tick of
+/// the kernel's timer.
+#[test]
+fn a_record_put_down_to_the_next_of_the_name_is_of_the_one_that_counted() {
+    for followed in [true, false] {
+        let mut scene = Scene::new();
+        for when in [10, 12] {
+            let told = scene.log(Place::In(name("/a"), Some(TWO)), when);
+            assert_eq!(new(&told.unwrap()).2, Some(TWO));
+        }
+        let of_two = scene.count("/a", TWO, 1, 14);
+        assert_eq!(of_two, [Verdict::Confirmed(1, None)]);
+        let mut told = scene.count_with("/a", ONE, (1, None), 11, followed);
+        told.extend(scene.later(WAIT));
+        let one_kill = [Verdict::Confirmed(2, None), twice("/a", ONE)];
+        assert_eq!(told, one_kill, "{followed}");
+        assert_eq!(scene.later(WAIT), []);
+        // What happens in the next one long after is not what the first one counted.
+        let told = scene.log(Place::In(name("/a"), Some(TWO)), 500).unwrap();
+        assert_eq!(new(&told).0, 3);
+        let mut told = scene.count_with("/a", ONE, (1, None), 300, followed);
+        told.extend(scene.later(WAIT));
+        assert_eq!(new(&told[0]), (4, "/a".into(), Some(ONE), None, true));
+    }
+}
+
 #[test]
 fn a_record_that_is_late_goes_to_the_container_that_counted() {
     let mut scene = Scene::new();

@@ -3,6 +3,9 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_getres};
 
 use crate::cgroup::{Hierarchies, HierarchyId};
 use crate::event::{EventBus, EventLimits, Past};
@@ -37,12 +40,18 @@ pub fn remember(
     Ok((Some(journal), bus))
 }
 
-/// When a container that was there before us was made.
+/// When a container that was there before it was noticed had been made, at the latest: the kernel stamps a
+/// directory with the last tick of its timer, and what the one before it told of in the meantime is not its
+/// own.
 pub(super) fn made_at(directory: &Directory, hierarchies: &Hierarchies) -> Timestamp {
     let root = &hierarchies.get(directory.hierarchy).root;
+    let now = Timestamp::now();
+    let tick = clock_getres(ClockId::CLOCK_REALTIME_COARSE).map_or(Duration::ZERO, Duration::from);
     std::fs::metadata(directory.name.below(root))
         .and_then(|metadata| metadata.modified())
-        .map_or_else(|_| Timestamp::now(), Timestamp::from)
+        .map_or(now, |made| {
+            Timestamp::from(made).saturating_add(tick).min(now)
+        })
 }
 
 /// Whether a container of an earlier run is still there: whether one of its directories is, and is that very
