@@ -1,17 +1,17 @@
 //! JSON objects as tables: one line for each key, in the order of the wire.
 
 use serde::Serialize;
-use serde::ser::SerializeMap;
+use serde::ser::SerializeStruct;
 
 /// Writes a member unless it is absent.
-pub(super) fn put<M: SerializeMap, T: Serialize>(
-    map: &mut M,
-    key: &str,
+pub(super) fn put<M: SerializeStruct, T: Serialize>(
+    object: &mut M,
+    key: &'static str,
     value: Option<T>,
 ) -> Result<(), M::Error> {
     match value {
-        Some(value) => map.serialize_entry(key, &value),
-        None => Ok(()),
+        Some(value) => object.serialize_field(key, &value),
+        None => object.skip_field(key),
     }
 }
 
@@ -35,13 +35,16 @@ macro_rules! objects {
         impl $(<$lifetime>)? serde::Serialize for $name $(<$lifetime>)? {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 #[allow(unused_imports)]
-                use serde::ser::SerializeMap as _;
+                use serde::ser::SerializeStruct as _;
                 #[allow(unused_variables)]
                 let $view = self.0;
                 #[allow(unused_mut)]
-                let mut map = serializer.serialize_map(None)?;
-                $($crate::wire::object::put(&mut map, $key, $value)?;)*
-                map.end()
+                let mut object = serializer.serialize_struct(
+                    stringify!($name),
+                    <[&str]>::len(&[$($key),*]),
+                )?;
+                $($crate::wire::object::put(&mut object, $key, $value)?;)*
+                object.end()
             }
         }
     )+};

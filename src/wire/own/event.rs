@@ -22,22 +22,22 @@ pub struct Event<'a> {
 
 impl serde::Serialize for Event<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
+        use serde::ser::SerializeStruct as _;
         let Self {
             event,
             position,
             identity,
         } = self;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", &event.id)?;
-        map.serialize_entry("position", &Text(position))?;
-        map.serialize_entry("container_name", &Name(&event.container))?;
-        map.serialize_entry("timestamp", &rfc3339(event.timestamp))?;
-        map.serialize_entry("noticed", &rfc3339(event.noticed))?;
-        map.serialize_entry("event_type", event.kind.event_type().as_str())?;
-        map.serialize_entry("event_data", &Data(&event.kind))?;
-        put(&mut map, "identity", identity.map(Called))?;
-        map.end()
+        let mut object = serializer.serialize_struct("Event", 8)?;
+        object.serialize_field("id", &event.id)?;
+        object.serialize_field("position", &Text(position))?;
+        object.serialize_field("container_name", &Name(&event.container))?;
+        object.serialize_field("timestamp", &rfc3339(event.timestamp))?;
+        object.serialize_field("noticed", &rfc3339(event.noticed))?;
+        object.serialize_field("event_type", event.kind.event_type().as_str())?;
+        object.serialize_field("event_data", &Data(&event.kind))?;
+        put(&mut object, "identity", identity.map(Called))?;
+        object.end()
     }
 }
 
