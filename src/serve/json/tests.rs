@@ -107,18 +107,21 @@ impl Formatter for GoFormatter {
 
     fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
         let size = value.abs();
-        match size == 0.0 || (1e-6..1e21).contains(&size) {
-            true => write!(writer, "{value}"),
-            false => {
-                let text = format!("{value:e}");
-                let plus = !text.contains("e-");
-                write!(
-                    writer,
-                    "{}",
-                    if plus { text.replace('e', "e+") } else { text }
-                )
-            }
+        if (1e-4..1e12).contains(&size) {
+            let mut text = Vec::new();
+            self.0.write_f64(&mut text, value)?;
+            return writer.write_all(text.strip_suffix(b".0").unwrap_or(&text));
         }
+        if size == 0.0 || (1e-6..1e21).contains(&size) {
+            return write!(writer, "{value}");
+        }
+        let text = format!("{value:e}");
+        let plus = !text.contains("e-");
+        write!(
+            writer,
+            "{}",
+            if plus { text.replace('e', "e+") } else { text }
+        )
     }
 }
 
@@ -232,6 +235,16 @@ proptest! {
         prop_assert_eq!(text(&all), by_the_library(&all));
         let value: Value = serde_json::from_str(&by_the_library(&all)).unwrap();
         prop_assert_eq!(text(&value), by_the_library(&value));
+    }
+
+    #[test]
+    fn hundredths_are_what_the_library_makes_of_them(hundredths in 0_u64..200_000, over in 0..15) {
+        let value = hundredths as f64 / 100.0 + 10_f64.powi(over);
+        for value in [value, -value, hundredths as f64 / 100.0] {
+            prop_assert_eq!(text(&value), by_the_library(&value));
+            let real = value as f32;
+            prop_assert_eq!(text(&real), real.to_string());
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 
     fn serialize_f32(self, value: f32) -> Result<(), Error> {
-        number::float(self.0, value);
+        number::shortest(self.0, value);
         Ok(())
     }
 
