@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::ser::SerializeStruct;
 
 /// Writes a member unless it is absent.
+#[inline(always)] // with its key, whose length is known then
 pub(super) fn put<M: SerializeStruct, T: Serialize>(
     object: &mut M,
     key: &'static str,

@@ -43,8 +43,8 @@ where
 
 /// The number in hundredths, if it has no further digits.
 fn hundredths(size: f64) -> Option<u64> {
-    let hundredths = (size * 100.0).round();
-    (size < 1e13 && hundredths / 100.0 == size).then_some(hundredths as u64)
+    let hundredths = (size * 100.0 + 0.5) as u64;
+    (size < 1e13 && hundredths as f64 / 100.0 == size).then_some(hundredths)
 }
 
 fn decimal(out: &mut Vec<u8>, hundredths: u64) {

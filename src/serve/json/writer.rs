@@ -55,7 +55,9 @@ impl<'a> Members<'a> {
         value.serialize(Writer(self.out))
     }
 
-    /// Keys of a type are names of fields: nothing in them is to be escaped.
+    /// Keys of a type are names of fields: nothing in them is to be escaped. In line, their lengths are known
+    /// and they are stored, not copied by a call.
+    #[inline(always)]
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
         self.out.reserve(key.len() + 4);
         self.comma();
@@ -244,6 +246,7 @@ macro_rules! fields {
             type Ok = ();
             type Error = Error;
 
+            #[inline(always)]
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,
                 key: &'static str,
