@@ -213,6 +213,26 @@ impl BodySender {
         sent.map_err(|_| SendError::Gone)
     }
 
+    /// Whether a chunk can be sent without waiting.
+    pub fn has_room(&self) -> bool {
+        self.tx.capacity() > 0
+    }
+
+    /// Waits until nothing waits to be sent, as long as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    /// [`SendError`]: there is no point in sending more.
+    pub async fn all_taken(&self) -> Result<(), SendError> {
+        let room = self.tx.reserve_many(self.tx.max_capacity());
+        let room = match self.deadline {
+            Some(limit) => timeout(limit, room)
+                .await
+                .map_err(|_| SendError::Stalled(limit))?,
+            None => room.await,
+        };
+        room.map(drop).map_err(|_| SendError::Gone)
+    }
+
     /// Waits until the client is gone (or the server ends the answer), for a writer that has
     /// nothing to send for a while.
     pub async fn gone(&self) {

@@ -13,6 +13,7 @@ mod ledger;
 mod metrics;
 mod openapi;
 mod own_events;
+mod packer;
 mod pieces;
 mod request;
 mod stream;

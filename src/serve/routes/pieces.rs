@@ -3,18 +3,15 @@
 //! Its maker waits for nobody: what the client has not taken yet waits in memory, as a whole answer
 //! would. A quick client has most of it before the last is made, and its memory serves again.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
-use parking_lot::Mutex;
-use warp::Reply;
 use warp::reply::Response;
 
+use super::packer::{self, Packer};
 use crate::serve::body::{self, BodySender};
-use crate::serve::compress::{self, Encoding, GzipStream};
+use crate::serve::compress;
 
 /// Pieces that wait for a slow client: more than any page has.
 const PIECES_WAITING: usize = 1 << 16;
@@ -23,24 +20,12 @@ const PIECES_WAITING: usize = 1 << 16;
 pub(super) fn begin(request: &HeaderMap, content_type: &'static str) -> (Response, Pieces) {
     let encoding = compress::wanted(request);
     let (sender, stream) = body::stream(PIECES_WAITING);
-    let mut response = warp::reply::stream(stream).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    let packer = match encoding {
-        Encoding::Identity => Packer::None(Arc::default()),
-        Encoding::Gzip => Packer::Gzip(Box::default()),
-        Encoding::Zstd => Packer::Zstd(Vec::new()),
-    };
-    if let Some(name) = encoding.name() {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
-    }
     let pieces = Pieces {
-        packer,
+        packer: Packer::new(encoding),
         sender,
         packing: Duration::ZERO,
     };
-    (response, pieces)
+    (packer::response(stream, encoding, content_type), pieces)
 }
 
 /// The maker's end of an answer. Dropped before [`finish`](Self::finish), the answer is cut off.
@@ -51,75 +36,20 @@ pub(super) struct Pieces {
     packing: Duration,
 }
 
-#[derive(Debug)]
-enum Packer {
-    /// With the memory of pieces that have been sent.
-    None(Spare),
-    Gzip(Box<GzipStream>),
-    /// All of the text: it is compressed as a whole.
-    Zstd(Vec<u8>),
-}
-
-type Spare = Arc<Mutex<Vec<Vec<u8>>>>;
-
-/// A piece on its way, whose memory comes back when it has been sent.
-struct Lent {
-    text: Vec<u8>,
-    spare: Spare,
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.text
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        self.spare.lock().push(text);
-    }
-}
-
 impl Pieces {
     /// Takes the next piece of the text, and leaves `text` empty. False if nobody wants more.
     pub(super) fn push(&mut self, text: &mut Vec<u8>) -> bool {
-        let piece = match &mut self.packer {
-            Packer::None(spare) => {
-                let empty = spare.lock().pop();
-                let empty = empty.unwrap_or_else(|| Vec::with_capacity(text.capacity()));
-                let lent = Lent {
-                    text: std::mem::replace(text, empty),
-                    spare: Arc::clone(spare),
-                };
-                Bytes::from_owner(lent)
-            }
-            Packer::Gzip(gzip) => {
-                let begun = Instant::now();
-                let packed = gzip.push(text);
-                self.packing += begun.elapsed();
-                text.clear();
-                let Ok(packed) = packed else { return false };
-                packed
-            }
-            Packer::Zstd(all) => {
-                all.append(text);
-                return !self.sender.is_gone();
-            }
-        };
-        self.send(piece)
+        let begun = self.packer.works().then(Instant::now);
+        let packed = self.packer.push(text);
+        self.packing += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        packed.is_ok_and(|piece| self.send(piece))
     }
 
     /// Sends what is left. To be [finished](Self::finish) then.
     pub(super) fn end(&mut self) {
-        let begun = Instant::now();
-        let rest = match std::mem::replace(&mut self.packer, Packer::None(Arc::default())) {
-            Packer::None(_) => return,
-            Packer::Gzip(gzip) => gzip.finish().unwrap_or_default(),
-            Packer::Zstd(all) => compress::zstd(&all),
-        };
-        self.packing += begun.elapsed();
+        let begun = self.packer.works().then(Instant::now);
+        let rest = self.packer.end().unwrap_or_default();
+        self.packing += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         self.send(rest);
     }
 
@@ -134,7 +64,10 @@ impl Pieces {
     }
 
     fn send(&mut self, piece: Bytes) -> bool {
-        piece.is_empty() || self.sender.send_blocking(piece).is_ok()
+        match piece.is_empty() {
+            true => !self.sender.is_gone(),
+            false => self.sender.send_blocking(piece).is_ok(),
+        }
     }
 }
 
@@ -142,7 +75,7 @@ impl Pieces {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use http::header::ACCEPT_ENCODING;
+    use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, VARY};
     use http_body_util::BodyExt;
     use std::io::Read;
 
@@ -199,22 +132,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_made_for_a_client_that_has_gone_and_memory_comes_back() {
-        let (response, mut pieces) = begin(&HeaderMap::new(), "text/plain");
-        let Packer::None(spare) = &pieces.packer else {
-            unreachable!("nothing was asked for")
+    async fn nothing_is_made_for_a_client_that_has_gone() {
+        let (response, pieces) = begin(&HeaderMap::new(), "text/plain");
+        let push = |mut pieces: Pieces| {
+            tokio::task::spawn_blocking(move || (pieces.push(&mut LINE.into()), pieces))
         };
-        let spare = Arc::clone(spare);
-        let pieces = tokio::task::spawn_blocking(move || {
-            assert!(pieces.push(&mut LINE.into()));
-            pieces
-        });
-        let mut pieces = pieces.await.unwrap();
-        let mut body = response.into_body();
-        drop(body.frame().await);
-        assert_eq!(spare.lock().len(), 1);
-        drop(body);
-        let goes_on = tokio::task::spawn_blocking(move || pieces.push(&mut LINE.into()));
-        assert!(!goes_on.await.unwrap());
+        let (goes_on, pieces) = push(pieces).await.unwrap();
+        assert!(goes_on);
+        drop(response);
+        assert!(!push(pieces).await.unwrap().0);
     }
 }

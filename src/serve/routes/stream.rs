@@ -1,28 +1,29 @@
-//! Answers about many containers, sent one container at a time.
+//! Answers about many containers, sent while they are made, one container at a time.
 //!
-//! A client that reads slowly holds no lock and nothing of the history: only the text of the container
-//! at hand and what waits to be sent, [`CHUNK`] times [`CHUNKS_WAITING`] plus one.
+//! The text is made on a thread of its own, so that another one can send at the same time. It makes no more
+//! than there is room for: a client that reads slowly holds no thread, no lock and nothing of the
+//! history, only text, [`CHUNK`] or that of one container at a time, [`CHUNKS_WAITING`] plus one.
 
 use std::sync::Arc;
+use std::vec;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
-use warp::Reply;
 use warp::reply::Response;
 
 use super::answer;
+use super::packer::{self, Packer};
 use crate::handler::Handler;
 use crate::serve::body::{self, BodySender, BoxError};
-use crate::serve::compress::{self, Encoding, GzipStream};
+use crate::serve::compress::{self, Encoding};
 use crate::serve::json;
 use crate::wire::shared::name::Name;
 
-/// Bytes of a streamed answer that are sent at once.
+/// Bytes of a streamed answer that are sent at once: no fewer, but for the last.
 const CHUNK: usize = 64 * 1024;
 
 /// Chunks that wait for a slow client.
-const CHUNKS_WAITING: usize = 1;
+const CHUNKS_WAITING: usize = 2;
 
 /// How the containers stand in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,103 +52,115 @@ pub(super) fn containers(
     form: Form,
     write: impl Write,
 ) -> Response {
-    let encoding = compress::wanted(request);
+    let encoding = match compress::wanted(request) {
+        // It would be made as a whole.
+        Encoding::Zstd => Encoding::Identity,
+        encoding => encoding,
+    };
     let (sender, stream) = body::stream(CHUNKS_WAITING);
+    let maker = Maker {
+        handlers: handlers.into_iter(),
+        form,
+        write,
+        state: State::Begin,
+        text: Vec::with_capacity(CHUNK / 4),
+        packer: Packer::new(encoding),
+    };
     tokio::spawn(async move {
-        let chunks = Chunks::new(sender, encoding);
-        if let Err(error) = send_all(handlers, form, write, chunks).await {
+        if let Err(error) = send_all(maker, sender).await {
             tracing::debug!(%error, "the containers were not sent to the last");
         }
     });
-    let mut response = warp::reply::stream(stream).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer::JSON));
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    if encoding == Encoding::Gzip {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    response
+    packer::response(stream, encoding, answer::JSON)
 }
 
-async fn send_all(
-    handlers: Vec<Arc<Handler>>,
+async fn send_all<W: Write>(mut maker: Maker<W>, mut sender: BodySender) -> Result<(), BoxError> {
+    while maker.state != State::Done {
+        sender.all_taken().await?;
+        (maker, sender) = tokio::task::spawn_blocking(move || {
+            while sender.has_room()
+                && let Some(chunk) = maker.chunk()?
+            {
+                sender.send_blocking(chunk)?;
+            }
+            Ok::<_, BoxError>((maker, sender))
+        })
+        .await??;
+    }
+    sender.finish();
+    Ok(())
+}
+
+/// Makes the text.
+struct Maker<W> {
+    handlers: vec::IntoIter<Arc<Handler>>,
     form: Form,
-    write: impl Write,
-    mut chunks: Chunks,
-) -> Result<(), BoxError> {
-    let (open, close) = match form {
-        Form::List => (b'[', b']'),
-        Form::Map => (b'{', b'}'),
-    };
-    let mut first = true;
-    chunks.plain.push(open);
-    for handler in handlers {
-        let before = chunks.plain.len();
-        if !first {
-            chunks.plain.push(b',');
-        }
-        if form == Form::Map {
-            json::write(&mut chunks.plain, &Name(handler.name()))?;
-            chunks.plain.push(b':');
-        }
-        if write(&handler, &mut chunks.plain)? {
-            first = false;
-        } else {
-            chunks.plain.truncate(before);
-        }
-        drop(handler);
-        chunks.send_if_full().await?;
-    }
-    chunks.plain.push(close);
-    chunks.finish().await
+    write: W,
+    state: State,
+    text: Vec<u8>,
+    packer: Packer,
 }
 
-/// Collects text and sends it in chunks.
-struct Chunks {
-    plain: Vec<u8>,
-    gzip: Option<GzipStream>,
-    sender: BodySender,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing is written.
+    Begin,
+    /// The next container is the first.
+    First,
+    Further,
+    /// All is written.
+    Ending,
+    Done,
 }
 
-impl Chunks {
-    fn new(sender: BodySender, encoding: Encoding) -> Self {
-        let gzip = (encoding == Encoding::Gzip).then(GzipStream::default);
-        Self {
-            plain: Vec::with_capacity(CHUNK / 4),
-            gzip,
-            sender,
-        }
-    }
-
-    async fn send_if_full(&mut self) -> Result<(), BoxError> {
-        if self.plain.len() >= CHUNK {
-            self.send().await
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Sends all there is, in pieces of which none is large.
-    async fn send(&mut self) -> Result<(), BoxError> {
-        for piece in self.plain.chunks(CHUNK) {
-            let piece = match &mut self.gzip {
-                Some(gzip) => gzip.push(piece)?,
-                None => Bytes::copy_from_slice(piece),
-            };
-            if !piece.is_empty() {
-                self.sender.send(piece).await?;
+impl<W: Write> Maker<W> {
+    /// The next chunk, which is not empty; `None` if there are no more.
+    fn chunk(&mut self) -> Result<Option<Bytes>, BoxError> {
+        loop {
+            match self.state {
+                State::Begin => {
+                    self.text
+                        .push(if self.form == Form::Map { b'{' } else { b'[' });
+                    self.state = State::First;
+                }
+                State::First | State::Further => match self.handlers.next() {
+                    Some(handler) => self.container(&handler)?,
+                    None => {
+                        self.text
+                            .push(if self.form == Form::Map { b'}' } else { b']' });
+                        self.state = State::Ending;
+                    }
+                },
+                State::Ending => {
+                    self.state = State::Done;
+                    let rest = self.packer.end()?;
+                    return Ok((!rest.is_empty()).then_some(rest));
+                }
+                State::Done => return Ok(None),
+            }
+            if self.text.len() >= CHUNK || self.state == State::Ending {
+                let chunk = self.packer.push(&mut self.text)?;
+                if !chunk.is_empty() {
+                    return Ok(Some(chunk));
+                }
             }
         }
-        self.plain.clear();
-        Ok(())
     }
 
-    async fn finish(mut self) -> Result<(), BoxError> {
-        self.send().await?;
-        if let Some(gzip) = self.gzip.take() {
-            self.sender.send(gzip.finish()?).await?;
+    fn container(&mut self, handler: &Handler) -> Result<(), BoxError> {
+        let before = self.text.len();
+        if self.state == State::Further {
+            self.text.push(b',');
         }
-        self.sender.finish();
+        if self.form == Form::Map {
+            json::write(&mut self.text, &Name(handler.name()))?;
+            self.text.push(b':');
+        }
+        if (self.write)(handler, &mut self.text)? {
+            self.state = State::Further;
+        } else {
+            self.text.truncate(before);
+        }
         Ok(())
     }
 }

@@ -140,7 +140,8 @@ async fn slow_clients_of_large_answers_hold_little_and_delay_nobody() {
             .unwrap()
             .unwrap()
             .unwrap();
-        assert!(first.into_data().unwrap().len() <= 64 * 1024);
+        let first = first.into_data().unwrap().len();
+        assert!(first <= 64 * 1024 + size / CONTAINERS * 2, "{first}");
         slow.push(body);
     }
     let held = resident().saturating_sub(before);
@@ -159,7 +160,7 @@ async fn slow_clients_of_large_answers_hold_little_and_delay_nobody() {
     while let Some(frame) = timeout(PATIENCE, late.frame()).await.unwrap() {
         rest += frame.unwrap().into_data().unwrap().len();
     }
-    assert!(rest > size - 64 * 1024 - 1, "{rest}");
+    assert!(rest > size - 64 * 1024 - size / CONTAINERS * 2, "{rest}");
     drop(slow);
     site.monitor.shutdown().await;
 }
