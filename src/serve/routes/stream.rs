@@ -9,6 +9,7 @@ use std::vec;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::sync::Semaphore;
 use warp::reply::Response;
 
 use super::answer;
@@ -24,6 +25,10 @@ const CHUNK: usize = 64 * 1024;
 
 /// Chunks that wait for a slow client.
 const CHUNKS_WAITING: usize = 2;
+
+/// Answers of which text is made at the same moment, in the whole process. Another one's turn comes when one
+/// of them has no more room, or is done.
+static MAKERS: Semaphore = Semaphore::const_new(4);
 
 /// How the containers stand in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,12 +82,14 @@ pub(super) fn containers(
 async fn send_all<W: Write>(mut maker: Maker<W>, mut sender: BodySender) -> Result<(), BoxError> {
     while maker.state != State::Done {
         sender.all_taken().await?;
+        let turn = MAKERS.acquire().await?;
         (maker, sender) = tokio::task::spawn_blocking(move || {
             while sender.has_room()
                 && let Some(chunk) = maker.chunk()?
             {
                 sender.send_blocking(chunk)?;
             }
+            drop(turn);
             Ok::<_, BoxError>((maker, sender))
         })
         .await??;
